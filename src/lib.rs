@@ -1,0 +1,9 @@
+//! An SMTP delivery prober: from which of your addresses, at which of theirs, at which stage does
+//! a mailbox provider refuse, and is it them or you?
+#![forbid(unsafe_code)]
+
+pub mod address;
+pub mod record;
+pub mod smtp;
+pub mod stage;
+mod words;

@@ -1,0 +1,11 @@
+//! The protocol, apart from the world: no socket, clock, resolver or randomness.
+//!
+//! [`reply`] turns bytes into replies, [`command`] types into bytes, [`ehlo`] reads what a server
+//! offers, [`session`] is the state machine, and [`dialog`] the notation in which tests, simulated
+//! providers and transcripts write all of it down.
+
+pub mod command;
+pub mod dialog;
+pub mod ehlo;
+pub mod reply;
+pub mod session;

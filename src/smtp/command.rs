@@ -1,0 +1,103 @@
+//! What a client says: typed values to bytes (RFC 5321, section 4.1.1).
+//!
+//! The commands are made of types that cannot hold a line end, so one command is one line.
+
+use crate::address::{EhloName, Mailbox, Sender};
+
+/// `EHLO name`.
+#[must_use]
+pub fn ehlo(name: &EhloName) -> Vec<u8> {
+    format!("EHLO {name}\r\n").into_bytes()
+}
+
+/// `HELO name`, for a server that knows no EHLO (RFC 5321, section 3.2).
+#[must_use]
+pub fn helo(name: &EhloName) -> Vec<u8> {
+    format!("HELO {name}\r\n").into_bytes()
+}
+
+/// `STARTTLS` (RFC 3207, section 4).
+#[must_use]
+pub fn starttls() -> Vec<u8> {
+    b"STARTTLS\r\n".to_vec()
+}
+
+/// `MAIL FROM:<sender>`, with `SMTPUTF8` where an address needs it (RFC 6531, section 3.4).
+#[must_use]
+pub fn mail(sender: &Sender, smtputf8: bool) -> Vec<u8> {
+    let parameter = if smtputf8 { " SMTPUTF8" } else { "" };
+    match sender {
+        Sender::Null => format!("MAIL FROM:<>{parameter}\r\n"),
+        Sender::Mailbox(mailbox) => format!("MAIL FROM:<{mailbox}>{parameter}\r\n"),
+    }
+    .into_bytes()
+}
+
+/// `RCPT TO:<recipient>`.
+#[must_use]
+pub fn rcpt(recipient: &Mailbox) -> Vec<u8> {
+    format!("RCPT TO:<{recipient}>\r\n").into_bytes()
+}
+
+/// `DATA`.
+#[must_use]
+pub fn data() -> Vec<u8> {
+    b"DATA\r\n".to_vec()
+}
+
+/// `QUIT`.
+#[must_use]
+pub fn quit() -> Vec<u8> {
+    b"QUIT\r\n".to_vec()
+}
+
+/// The message as it goes out: every line ends in CRLF, leading dots are doubled, a lone dot ends
+/// it (RFC 5321, sections 2.3.8 and 4.5.2).
+///
+/// Bare CR and bare LF become CRLF, so that no message can end early or smuggle a command.
+#[must_use]
+pub fn message(message: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(message.len() + message.len() / 32 + 5);
+    let mut at_start = true;
+    let mut bytes = message.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        if byte == b'\r' || byte == b'\n' {
+            if byte == b'\r' {
+                bytes.next_if_eq(&b'\n');
+            }
+            out.extend_from_slice(b"\r\n");
+            at_start = true;
+        } else {
+            if at_start && byte == b'.' {
+                out.push(b'.');
+            }
+            out.push(byte);
+            at_start = false;
+        }
+    }
+    if !at_start {
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b".\r\n");
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::message;
+
+    #[test]
+    fn a_message_ends_at_its_last_dot_and_nowhere_else() {
+        for (body, wire) in [
+            ("", ".\r\n"),
+            ("a", "a\r\n.\r\n"),
+            ("a\r\n", "a\r\n.\r\n"),
+            (".a\r\n.\r\nb", "..a\r\n..\r\nb\r\n.\r\n"),
+            ("a\n.\nMAIL FROM:<x@y>\n", "a\r\n..\r\nMAIL FROM:<x@y>\r\n.\r\n"),
+            ("a\r.\rb", "a\r\n..\r\nb\r\n.\r\n"),
+            ("a\r\r\n.\r\n", "a\r\n\r\n..\r\n.\r\n"),
+        ] {
+            assert_eq!(String::from_utf8(message(body.as_bytes())).unwrap(), wire, "{body:?}");
+        }
+    }
+}
