@@ -6,4 +6,5 @@ pub mod address;
 pub mod record;
 pub mod smtp;
 pub mod stage;
+pub mod timeouts;
 mod words;

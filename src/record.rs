@@ -10,6 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use crate::smtp::fault::LookupError;
 use crate::smtp::reply::{Class, Code, Enhanced};
 use crate::stage::Stage;
 use crate::words::words;
@@ -114,27 +115,6 @@ pub struct Lookup {
     pub error: Option<LookupError>,
     /// How long the answer took, in milliseconds.
     pub ms: f64,
-}
-
-words! {
-    /// How a lookup failed.
-    #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-    pub enum LookupError ("lookup error") {
-        /// The name does not exist.
-        Nxdomain = "nxdomain",
-        /// The name exists, without records of this type.
-        Nodata = "nodata",
-        /// The server failed.
-        Servfail = "servfail",
-        /// The server would not answer.
-        Refused = "refused",
-        /// No answer in time.
-        Timeout = "timeout",
-        /// No server could be asked: ours to mend.
-        Unreachable = "unreachable",
-        /// DNSSEC validation failed.
-        Bogus = "bogus",
-    }
 }
 
 /// One check of ourselves or of them.

@@ -7,5 +7,6 @@
 pub mod command;
 pub mod dialog;
 pub mod ehlo;
+pub mod fault;
 pub mod reply;
 pub mod session;

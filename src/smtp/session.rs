@@ -1,1 +1,509 @@
+//! One SMTP session as a state machine that does no I/O and reads no clock.
+//!
+//! The driver asks [`Session::poll`] what to do, does it, and says with [`Session::handle`] what
+//! happened. A refusal, a silence, a broken handshake are [`Step`]s, never errors.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::command;
+use super::ehlo;
+use super::fault::Fault;
+use super::reply::{Class, Decoder, Reply};
+use crate::address::{EhloName, Mailbox, Sender};
+use crate::stage::Stage;
+use crate::timeouts::Timeouts;
+use crate::words::words;
+
+/// What a session is to say, and how far it is to go.
+#[derive(Clone, Debug)]
+pub struct Script {
+    /// The name given in `EHLO`.
+    pub ehlo: EhloName,
+    /// When to use `STARTTLS`, and what to ask of the certificate.
+    pub tls: TlsLevel,
+    /// The envelope sender.
+    pub from: Sender,
+    /// The envelope recipient; without one the session ends after `MAIL`.
+    pub to: Option<Mailbox>,
+    /// The message; only sent when `until` is [`Stage::EndOfData`].
+    pub message: Arc<[u8]>,
+    /// The last stage to enter; after it comes `QUIT`.
+    pub until: Stage,
+    /// How long each stage may take.
+    pub timeouts: Arc<Timeouts>,
+}
+
+words! {
+    /// When to use `STARTTLS`, and what to ask of the certificate.
+    #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+    pub enum TlsLevel ("TLS level") {
+        /// Stay in the clear.
+        Off = "off",
+        /// Use it where it is offered; a refusal or a bad certificate is no hindrance.
+        #[default]
+        Opportunistic = "opportunistic",
+        /// Refuse to go on in the clear; any certificate will do.
+        Require = "require",
+        /// The certificate must hold: chain, dates and name.
+        Verify = "verify",
+    }
+}
+
+/// What the driver must do next, and until when.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Action<'a> {
+    /// The session is over: close the connection.
+    Close,
+    /// Read some bytes.
+    Read(Instant),
+    /// Perform the TLS handshake.
+    Upgrade(Instant),
+    /// Write all these bytes.
+    Write(&'a [u8], Instant),
+}
+
+/// What happened on the wire.
+#[derive(Clone, Debug)]
+pub enum Event<'a> {
+    /// The action failed.
+    Failed(Fault),
+    /// Bytes arrived; none means that the server closed the connection.
+    Received(&'a [u8]),
+    /// The handshake succeeded.
+    Upgraded,
+    /// The bytes are written.
+    Wrote,
+}
+
+/// One stage as it went.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Step {
+    /// Which stage.
+    pub stage: Stage,
+    /// How it ended.
+    pub answer: Answer,
+    /// Whether the session went on from here as planned.
+    pub passed: bool,
+    /// From the first byte sent to the last received.
+    pub took: Duration,
+}
+
+/// How a stage ended.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Answer {
+    /// A connection or a handshake succeeded: the successes without a reply.
+    Established,
+    /// The server replied.
+    Reply(Reply),
+    /// The server did not reply.
+    Fault(Fault),
+}
+
+/// What stands out in a session beside its steps.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Note {
+    /// EHLO was refused with this reply, and HELO followed (RFC 5321, section 3.2).
+    HeloFallback(Reply),
+    /// `STARTTLS` was refused with this reply, and the session went on in the clear.
+    StartTlsRefused(Reply),
+    /// The server closed the connection right after it refused, before `QUIT` was answered.
+    CloseAfterReply,
+}
+
+/// Everything that a session learned.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Learned {
+    /// What happened, in order.
+    pub steps: Vec<Step>,
+    /// Replies nobody asked for, in order.
+    pub also: Vec<Reply>,
+    pub notes: Vec<Note>,
+    /// The last accepted EHLO reply.
+    pub ehlo: Option<Reply>,
+}
+
+/// An SMTP client session.
+#[derive(Debug)]
+pub struct Session {
+    script: Script,
+    state: State,
+    stage: Stage,
+    since: Instant,
+    decoder: Decoder,
+    learned: Learned,
+    /// How many of `learned.also` had come when the stage was entered.
+    also_before: usize,
+    /// EHLO's refusal, while HELO is tried.
+    refused_ehlo: Option<Reply>,
+}
+
+impl Session {
+    /// How long to listen for a second reply behind a refused greeting.
+    const LINGER: Duration = Duration::from_secs(1);
+
+    /// Starts a session on a connection that has just opened.
+    #[must_use]
+    pub fn new(script: Script, now: Instant) -> Self {
+        let only_connect = script.until < Stage::Banner;
+        Self {
+            state: if only_connect { State::Greeting } else { State::Reading },
+            stage: if only_connect { Stage::Quit } else { Stage::Banner },
+            script,
+            since: now,
+            decoder: Decoder::default(),
+            learned: Learned::default(),
+            also_before: 0,
+            refused_ehlo: None,
+        }
+    }
+
+    /// Says what the driver must do next.
+    #[must_use]
+    pub fn poll(&self) -> Action<'_> {
+        let until = self.since + self.script.timeouts.get(self.stage);
+        match &self.state {
+            State::Greeting | State::Reading => Action::Read(until),
+            State::LastWords(_, until) | State::Lingering(until) => Action::Read(*until),
+            State::Over => Action::Close,
+            State::Sending(bytes, _) => Action::Write(bytes, until),
+            State::Upgrading => Action::Upgrade(until),
+        }
+    }
+
+    /// Learns what happened on the wire.
+    pub fn handle(&mut self, event: Event<'_>, now: Instant) {
+        match event {
+            Event::Failed(fault) => self.fail(fault, now),
+            Event::Received([]) => self.fail(Fault::Closed, now),
+            Event::Received(bytes) => {
+                self.decoder.extend(bytes);
+                self.read_on(now);
+            }
+            Event::Upgraded => {
+                self.record(Answer::Established, true, now);
+                self.go(Stage::EhloTls, now);
+            }
+            Event::Wrote => self.wrote(now),
+        }
+    }
+
+    /// Gives up on the operator's word: says `QUIT` where a command can be said.
+    pub fn cancel(&mut self, now: Instant) {
+        if self.stage != Stage::Quit {
+            self.give_up(Fault::Cancelled, now);
+        }
+    }
+
+    /// Everything that the session learned.
+    #[must_use]
+    pub fn finish(self) -> Learned {
+        self.learned
+    }
+
+    /// Takes the replies that have come in full.
+    fn read_on(&mut self, now: Instant) {
+        while self.state.listens() {
+            match self.decoder.decode() {
+                Ok(None) => return,
+                Ok(Some(reply)) => self.answer(reply, now),
+                Err(malformed) => self.fail(Fault::Malformed(malformed), now),
+            }
+        }
+    }
+
+    /// Takes in a reply and moves on.
+    fn answer(&mut self, reply: Reply, now: Instant) {
+        match &self.state {
+            State::Greeting => {
+                self.learned.also.extend(Some(reply).filter(Reply::refuses));
+                return self.enter(Stage::Quit, now);
+            }
+            State::Lingering(_) => return self.learned.also.push(reply),
+            State::LastWords(..) => return self.hear_last_words(reply, now),
+            _ if self.stage == Stage::Quit => return self.answer_quit(reply, now),
+            _ => {}
+        }
+        match self.follows(&reply) {
+            Next::Helo => {
+                self.refused_ehlo = Some(reply);
+                self.state = State::Sending(command::helo(&self.script.ehlo), Then::Read);
+            }
+            Next::Stage(next) => {
+                self.note_detour(&reply);
+                if matches!(self.stage, Stage::Ehlo | Stage::EhloTls) {
+                    self.learned.ehlo = Some(reply.clone());
+                }
+                self.record(Answer::Reply(reply), true, now);
+                self.go(next, now);
+            }
+            Next::Refused => {
+                self.note_detour(&reply);
+                let (at_banner, linger) = (self.stage == Stage::Banner, now + Self::LINGER);
+                self.record(Answer::Reply(reply), false, now);
+                if at_banner {
+                    self.state = State::Lingering(linger);
+                    self.read_on(now);
+                } else {
+                    self.enter(Stage::Quit, now);
+                }
+            }
+            Next::OutOfPlace => self.part(Fault::OutOfPlace(reply), now),
+        }
+    }
+
+    /// The whole protocol: what follows a reply.
+    fn follows(&self, reply: &Reply) -> Next {
+        match (self.stage, reply.class()) {
+            (Stage::Banner, Class::Completed) => Next::Stage(Stage::Ehlo),
+            (Stage::Ehlo, Class::Completed) if self.wants_tls(reply) => Next::Stage(Stage::StartTls),
+            (Stage::Ehlo | Stage::EhloTls, Class::Completed) => Next::Stage(Stage::Mail),
+            (Stage::Ehlo | Stage::EhloTls, _) if self.may_say_helo(reply) => Next::Helo,
+            (Stage::StartTls, Class::Completed) => Next::Stage(Stage::Tls),
+            (Stage::StartTls, _) if self.may_stay_clear(reply) => Next::Stage(Stage::Mail),
+            (Stage::Mail, Class::Completed) => Next::Stage(Stage::Rcpt),
+            (Stage::Rcpt, Class::Completed) => Next::Stage(Stage::Data),
+            (Stage::Data, Class::Continue) => Next::Stage(Stage::EndOfData),
+            (Stage::EndOfData, Class::Completed) => Next::Stage(Stage::Quit),
+            (_, Class::Transient | Class::Permanent) => Next::Refused,
+            (_, Class::Completed | Class::Continue) => Next::OutOfPlace,
+        }
+    }
+
+    fn wants_tls(&self, ehlo: &Reply) -> bool {
+        match self.script.tls {
+            TlsLevel::Off => false,
+            TlsLevel::Opportunistic => ehlo::offers(ehlo, "STARTTLS"),
+            TlsLevel::Require | TlsLevel::Verify => true,
+        }
+    }
+
+    /// HELO follows EHLO only where the server may not know EHLO (RFC 5321, section 3.2).
+    fn may_say_helo(&self, reply: &Reply) -> bool {
+        self.refused_ehlo.is_none() && matches!(reply.code.get(), 500 | 501 | 502 | 504 | 550)
+    }
+
+    /// A 421 closes the session; any other refusal of `STARTTLS` leaves the clear channel.
+    fn may_stay_clear(&self, reply: &Reply) -> bool {
+        self.script.tls == TlsLevel::Opportunistic && reply.refuses() && reply.code.get() != 421
+    }
+
+    fn note_detour(&mut self, reply: &Reply) {
+        if let Some(refused) = self.refused_ehlo.take() {
+            self.learned.notes.push(Note::HeloFallback(refused));
+        } else if self.stage == Stage::StartTls && self.may_stay_clear(reply) {
+            self.learned.notes.push(Note::StartTlsRefused(reply.clone()));
+        }
+    }
+
+    /// Enters the next stage, or takes leave where the session was to go no further.
+    fn go(&mut self, next: Stage, now: Instant) {
+        match next {
+            // Behind a 354 everything is message, behind an accepted STARTTLS everything is TLS:
+            // there is no way to say QUIT.
+            Stage::EndOfData | Stage::Tls if self.script.until < next => self.state = State::Over,
+            Stage::Rcpt if self.script.to.is_none() => self.enter(Stage::Quit, now),
+            _ if self.script.until < next => self.enter(Stage::Quit, now),
+            _ => self.enter(next, now),
+        }
+    }
+
+    /// Enters a stage: prepares what it sends, and sets aside what came unasked.
+    fn enter(&mut self, stage: Stage, now: Instant) {
+        self.stage = stage;
+        self.since = now;
+        self.also_before = self.learned.also.len();
+        let Script { ehlo, from, to, message, .. } = &self.script;
+        let bytes = match (stage, to) {
+            (Stage::Ehlo | Stage::EhloTls, _) => command::ehlo(ehlo),
+            (Stage::StartTls, _) if !self.offered("STARTTLS") => return self.part(Fault::StartTlsNotOffered, now),
+            (Stage::StartTls, _) => command::starttls(),
+            (Stage::Tls, _) if self.decoder.has_leftover() => return self.stop(Fault::PlaintextAfterStartTls, now),
+            (Stage::Tls, _) => {
+                self.state = State::Upgrading;
+                return;
+            }
+            (Stage::Mail, _) if self.needs_smtputf8() && !self.offered("SMTPUTF8") => {
+                return self.part(Fault::NoSmtpUtf8, now);
+            }
+            (Stage::Mail, _) => command::mail(from, self.needs_smtputf8()),
+            (Stage::Rcpt, Some(to)) => command::rcpt(to),
+            (Stage::Data, _) => command::data(),
+            (Stage::EndOfData, _) => command::message(message),
+            _ => command::quit(),
+        };
+        let then = self.unasked().map_or(Then::Read, Then::Take);
+        self.state = State::Sending(bytes, then);
+    }
+
+    fn offered(&self, keyword: &str) -> bool {
+        self.learned.ehlo.as_ref().is_some_and(|reply| ehlo::offers(reply, keyword))
+    }
+
+    /// Whether an address of the envelope is beyond ASCII (RFC 6531).
+    fn needs_smtputf8(&self) -> bool {
+        let Script { from, to, until, .. } = &self.script;
+        matches!(from, Sender::Mailbox(from) if from.needs_smtputf8())
+            || to.as_ref().is_some_and(|to| to.needs_smtputf8() && *until >= Stage::Rcpt)
+    }
+
+    /// Sets aside the replies that came before anything was asked. A 421 among them is the
+    /// server's leave (RFC 5321, section 3.8), and so the answer to whatever is asked next.
+    fn unasked(&mut self) -> Option<Reply> {
+        while let Ok(Some(reply)) = self.decoder.decode() {
+            if reply.code.get() == 421 && self.stage != Stage::Quit {
+                return Some(reply);
+            }
+            self.learned.also.push(reply);
+        }
+        None
+    }
+
+    fn wrote(&mut self, now: Instant) {
+        match std::mem::replace(&mut self.state, State::Reading) {
+            State::Sending(_, Then::Close) => self.state = State::Over,
+            State::Sending(_, Then::Read) => self.read_on(now),
+            State::Sending(_, Then::Take(reply)) => self.answer(reply, now),
+            other => self.state = other,
+        }
+    }
+
+    fn answer_quit(&mut self, reply: Reply, now: Instant) {
+        if reply.code.get() == 221 {
+            self.record(Answer::Reply(reply), true, now);
+            self.state = State::Over;
+        } else {
+            self.learned.also.push(reply);
+        }
+    }
+
+    /// A write failed, and here is what the server had said before: the reason, if it refuses.
+    fn hear_last_words(&mut self, reply: Reply, now: Instant) {
+        if reply.refuses() {
+            self.record(Answer::Reply(reply), false, now);
+            self.state = State::Over;
+        } else {
+            self.learned.also.push(reply);
+        }
+    }
+
+    /// Takes in that something did not happen.
+    fn fail(&mut self, fault: Fault, now: Instant) {
+        let broken = matches!(fault, Fault::Closed | Fault::Reset);
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::Lingering(_) if fault == Fault::TimedOut => self.enter(Stage::Quit, now),
+            State::Lingering(_) => self.note_close(broken),
+            _ if self.stage == Stage::Quit => self.note_close(broken),
+            State::Sending(_, Then::Take(reply)) => {
+                self.record(Answer::Reply(reply), false, now);
+            }
+            // The reply that explains why the server takes no more is often waiting (RFC 5321,
+            // section 4.2.1 has it sent before the close).
+            State::Sending(..) if broken => self.state = State::LastWords(fault, now + Self::LINGER),
+            State::Sending(..) if fault == Fault::TimedOut => self.state = State::LastWords(fault, now),
+            State::LastWords(first, _) => self.stop(first, now),
+            State::Reading if broken => self.stop(fault, now),
+            State::Upgrading => match fault {
+                Fault::Unverified(_) => self.part(fault, now),
+                _ => self.stop(fault, now),
+            },
+            state => {
+                self.state = state;
+                self.give_up(fault, now);
+            }
+        }
+    }
+
+    fn note_close(&mut self, broken: bool) {
+        if broken
+            && self.learned.steps.last().is_some_and(|step| matches!(step.answer, Answer::Reply(_)) && !step.passed)
+        {
+            self.learned.notes.push(Note::CloseAfterReply);
+        }
+    }
+
+    /// Ends the stage with a fault and the connection with it.
+    fn stop(&mut self, fault: Fault, now: Instant) {
+        self.end_stage(fault, now);
+        self.state = State::Over;
+    }
+
+    /// Ends the stage with a fault and takes leave of a server that still listens.
+    fn part(&mut self, fault: Fault, now: Instant) {
+        self.end_stage(fault, now);
+        self.enter(Stage::Quit, now);
+    }
+
+    /// Ends the stage with a fault and says `QUIT` without waiting for its reply, where the server
+    /// has greeted and would take it for a command.
+    fn give_up(&mut self, fault: Fault, now: Instant) {
+        let greeted = self.stage > Stage::Banner;
+        let speaks = match self.state {
+            State::Reading => true,
+            State::Sending(..) => self.stage != Stage::EndOfData,
+            _ => false,
+        };
+        self.end_stage(fault, now);
+        self.state = State::Over;
+        if greeted && speaks {
+            self.stage = Stage::Quit;
+            self.since = now;
+            self.state = State::Sending(command::quit(), Then::Close);
+        }
+    }
+
+    /// Records how a stage ended that got no answer to what was asked. A refusal that came
+    /// unasked in its place, or EHLO's where HELO got none, says more than the fault.
+    fn end_stage(&mut self, fault: Fault, now: Instant) {
+        let gone = matches!(fault, Fault::Closed | Fault::Reset);
+        let unasked = self.learned.also[self.also_before..].iter().position(Reply::refuses);
+        let answer = match (self.refused_ehlo.take(), unasked) {
+            (Some(refusal), _) => Answer::Reply(refusal),
+            (None, Some(at)) if gone => Answer::Reply(self.learned.also.remove(self.also_before + at)),
+            _ => Answer::Fault(fault),
+        };
+        self.record(answer, false, now);
+    }
+
+    fn record(&mut self, answer: Answer, passed: bool, now: Instant) {
+        let took = now.saturating_duration_since(self.since);
+        self.learned.steps.push(Step { stage: self.stage, answer, passed, took });
+    }
+}
+
+/// What follows a reply.
+enum Next {
+    Helo,
+    OutOfPlace,
+    Refused,
+    Stage(Stage),
+}
+
+#[derive(Debug)]
+enum State {
+    /// Only the connection was asked for; the greeting is awaited to say `QUIT` in turn.
+    Greeting,
+    /// A write failed; the server may have said why before.
+    LastWords(Fault, Instant),
+    /// The greeting was refused; a second reply may follow.
+    Lingering(Instant),
+    Over,
+    Reading,
+    Sending(Vec<u8>, Then),
+    Upgrading,
+}
+
+impl State {
+    const fn listens(&self) -> bool {
+        matches!(self, Self::Greeting | Self::LastWords(..) | Self::Lingering(_) | Self::Reading)
+    }
+}
+
+/// What follows a write.
+#[derive(Debug)]
+enum Then {
+    Close,
+    Read,
+    /// This reply came before anything was asked, and answers it.
+    Take(Reply),
+}
