@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod limits;
 pub mod record;
 pub mod smtp;
 pub mod stage;
