@@ -3,8 +3,14 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod drive;
+pub mod ledger;
 pub mod limits;
+pub mod outcome;
+pub mod plan;
+pub mod probe;
 pub mod record;
+pub mod run;
 pub mod smtp;
 pub mod stage;
 pub mod timeouts;

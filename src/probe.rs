@@ -2,6 +2,7 @@
 //! its place. A [`Probe`] holds no question that is still open, save those only DNS can answer.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -49,11 +50,31 @@ pub struct Target {
     pub own_mx: bool,
 }
 
+impl Target {
+    /// The domain, or the hosts in its place, as written.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        match &self.domain {
+            Some(domain) => vec![domain.to_string()],
+            None => self.hosts.iter().map(HostSpec::to_string).collect(),
+        }
+    }
+}
+
 /// A host given by name or by address.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum HostSpec {
     Name(Host),
     Address(IpAddr),
+}
+
+impl fmt::Display for HostSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(host) => write!(f, "{host}"),
+            Self::Address(address) => write!(f, "{address}"),
+        }
+    }
 }
 
 /// Which addresses are probed.

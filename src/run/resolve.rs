@@ -1,0 +1,164 @@
+//! The questions that only the world can answer: where the target's mail goes, which addresses we
+//! have, and what they are called.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+
+use super::RunError;
+use crate::address::{EhloName, Host};
+use crate::dns::{self, Dns};
+use crate::plan::{Exchanger, Route, Source};
+use crate::probe::{HostSpec, Probe};
+use crate::record::Role;
+use crate::smtp::fault::{Fault, LookupError};
+use crate::source;
+use crate::wire;
+
+/// What one probe comes to.
+pub(super) struct Resolved {
+    pub(super) routes: Vec<Route>,
+    pub(super) sources: Vec<Source>,
+}
+
+/// Looks everything up, all probes at once.
+pub(super) async fn resolve(probes: &[Arc<Probe>], dns: &Dns) -> Result<Vec<Resolved>, RunError> {
+    let mut tasks = Vec::new();
+    for probe in probes {
+        let (probe, dns) = (Arc::clone(probe), dns.clone());
+        tasks.push(tokio::spawn(async move { one(&probe, &dns).await }));
+    }
+    let mut all = Vec::new();
+    for task in tasks {
+        all.push(task.await.map_err(|e| RunError::Config(format!("a lookup broke off: {e}")))??);
+    }
+    Ok(all)
+}
+
+async fn one(probe: &Probe, dns: &Dns) -> Result<Resolved, RunError> {
+    let target = async {
+        match &probe.target.domain {
+            Some(domain) if probe.target.hosts.is_empty() => route(Role::Target, domain, dns).await,
+            domain => hosts(domain.clone(), &probe.target.hosts, dns).await,
+        }
+    };
+    let controls = async {
+        join_all(probe.target.control.iter().map(|domain| route(Role::Control, domain, dns))).await
+    };
+    let (target, controls) = tokio::join!(target, controls);
+    let mut routes = vec![target];
+    routes.extend(controls);
+    let sources = sources(probe, &routes, dns).await?;
+    Ok(Resolved { routes, sources })
+}
+
+/// Where a domain's mail goes.
+async fn route(role: Role, domain: &Host, dns: &Dns) -> Route {
+    let plain = Route { role, domain: Some(domain.clone()), fault: None, notes: Vec::new(), exchangers: Vec::new() };
+    let failed = |fault, note: Option<&str>| Route {
+        fault: Some(Fault::Dns(fault)),
+        notes: note.map(str::to_owned).into_iter().collect(),
+        ..plain.clone()
+    };
+    match dns.route(domain).await {
+        dns::Route::Exchangers(exchangers) => {
+            Route { exchangers: exchangers.into_iter().map(exchanger).collect(), ..plain }
+        }
+        dns::Route::NullMx => failed(LookupError::Nodata, Some("null-mx")),
+        dns::Route::NoSuchDomain => failed(LookupError::Nxdomain, None),
+        dns::Route::NoMail => failed(LookupError::Nodata, Some("no-mx-no-address")),
+        dns::Route::Failed(error) => failed(error, None),
+    }
+}
+
+fn exchanger(found: dns::Exchanger) -> Exchanger {
+    let notes = found.notes.iter().map(|note| note.as_str().to_owned()).collect();
+    let (addresses, fault) = match found.addresses {
+        Ok(addresses) => (addresses, None),
+        Err(error) => (Vec::new(), Some(Fault::Dns(error))),
+    };
+    Exchanger { name: Some(found.name.to_string()), preference: found.preference, addresses, fault, notes }
+}
+
+/// The hosts given in place of an MX set.
+async fn hosts(domain: Option<Host>, hosts: &[HostSpec], dns: &Dns) -> Route {
+    let mut exchangers = Vec::new();
+    for host in hosts {
+        exchangers.push(match host {
+            HostSpec::Address(address) => {
+                Exchanger { name: None, preference: None, addresses: vec![*address], fault: None, notes: Vec::new() }
+            }
+            HostSpec::Name(name) => {
+                let dns::Resolved { addresses, notes } = dns.addresses(name).await;
+                exchanger(dns::Exchanger {
+                    name: dns::ExchangerName::Host(name.clone()),
+                    preference: None,
+                    addresses,
+                    notes,
+                })
+            }
+        });
+    }
+    Route { role: Role::Target, domain, fault: None, notes: Vec::new(), exchangers }
+}
+
+/// The addresses to probe from, each with its EHLO name.
+async fn sources(probe: &Probe, routes: &[Route], dns: &Dns) -> Result<Vec<Source>, RunError> {
+    let config = |e: &dyn std::fmt::Display| RunError::Config(e.to_string());
+    let interfaces = wire::interfaces().map_err(|e| config(&format_args!("this host's interfaces: {e}")))?;
+    let mut own = source::expand(&probe.source.addresses, &interfaces).map_err(|e| config(&e))?;
+    if own.is_empty() && probe.source.addresses.is_empty() {
+        own = kernels_choice(probe, routes);
+    }
+    let neutral = probe.source.neutral.iter().filter(|ip| !own.contains(ip));
+    let all: Vec<_> = own.iter().map(|ip| (*ip, false)).chain(neutral.map(|ip| (*ip, true))).collect();
+    let names = all.iter().map(|(address, _)| name_of(probe, *address, dns));
+    let names = join_all(names).await;
+    let sources = all.into_iter().zip(names).map(|((address, neutral), ehlo)| Source {
+        address,
+        seen_as: probe.source.public.get(&address).copied().unwrap_or(address),
+        ehlo,
+        neutral,
+    });
+    Ok(sources.collect())
+}
+
+/// The address that the kernel would speak from, one per family: asked for with a UDP socket that
+/// is connected and never written to.
+fn kernels_choice(probe: &Probe, routes: &[Route]) -> Vec<IpAddr> {
+    let mut choices = Vec::new();
+    for v4 in [true, false] {
+        let mut addresses = routes.iter().flat_map(|route| route.exchangers.iter().flat_map(|e| &e.addresses));
+        let Some(to) = addresses.find(|a| a.is_ipv4() == v4 && probe.target.family.allows(**a)) else { continue };
+        let any: SocketAddr = if v4 { ([0, 0, 0, 0], 0).into() } else { ([0; 16], 0).into() };
+        let local = UdpSocket::bind(any).and_then(|socket| {
+            socket.connect((*to, probe.target.port))?;
+            socket.local_addr()
+        });
+        // Without a route the unspecified address stands for "whatever the kernel has": the
+        // connection will say what is missing.
+        choices.push(local.map_or(any.ip(), |local| local.ip()));
+    }
+    choices
+}
+
+/// The name to say EHLO with: as configured, else the source's PTR name, else this host's.
+async fn name_of(probe: &Probe, source: IpAddr, dns: &Dns) -> EhloName {
+    let configured = probe.source.ehlo_of.get(&source).or(probe.source.ehlo.as_ref());
+    if let Some(name) = configured {
+        return name.clone();
+    }
+    let seen_as = probe.source.public.get(&source).copied().unwrap_or(source);
+    let ptr = dns.ptr(seen_as).await.ok().and_then(|names| names.into_iter().next());
+    match ptr.or_else(host_name) {
+        Some(host) => EhloName::Name(host),
+        None => EhloName::Literal(seen_as),
+    }
+}
+
+/// This host's own name, where it is a full one.
+fn host_name() -> Option<Host> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    name.trim().parse().ok()
+}
