@@ -5,5 +5,6 @@
 pub mod address;
 pub mod record;
 pub mod smtp;
+pub mod source;
 pub mod stage;
 mod words;
