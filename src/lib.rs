@@ -8,4 +8,5 @@ pub mod record;
 pub mod smtp;
 pub mod source;
 pub mod stage;
+pub mod wire;
 mod words;
