@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod dns;
 pub mod drive;
 pub mod ledger;
 pub mod limits;
@@ -12,6 +13,8 @@ pub mod probe;
 pub mod record;
 pub mod run;
 pub mod smtp;
+pub mod source;
 pub mod stage;
 pub mod timeouts;
+pub mod wire;
 mod words;
