@@ -3,9 +3,12 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod dns;
 pub mod limits;
 pub mod record;
 pub mod smtp;
+pub mod source;
 pub mod stage;
 pub mod timeouts;
+pub mod wire;
 mod words;

@@ -1,0 +1,468 @@
+//! DNS as a prober needs it: every server's own answer, on record.
+//!
+//! A stub resolver hides what evidence is made of: which server answered, how long it took, that
+//! the first one failed, and the loopback names it answers itself. So the questions are put one by
+//! one ([`ask`]), nothing is cached, no search list, hosts file or special name is applied, and
+//! each exchange leaves a [`Lookup`]. Only the host's own resolver configuration is read through
+//! `hickory-resolver`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hickory_proto::rr::{Name, RData, RecordType};
+use hickory_resolver::system_conf::read_system_conf;
+use jiff::Timestamp;
+use tokio::sync::{OnceCell, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+
+use crate::address::Host;
+use crate::record::{Lookup, LookupError};
+use crate::words::words;
+
+mod ask;
+
+use ask::Answer;
+
+/// Questions under way at once. Each holds a socket; some 256 at a time also had the best
+/// throughput of the numbers tried.
+const AT_ONCE: usize = 256;
+/// Exchangers followed of one domain, lowest preference first.
+const MOST_EXCHANGERS: usize = 64;
+/// Addresses kept of one exchanger.
+const MOST_ADDRESSES: usize = 256;
+/// CNAMEs followed from one name.
+const MOST_ALIASES: usize = 8;
+
+/// The resolvers, and what they have been asked. Clones share both.
+#[derive(Clone)]
+pub struct Dns(Arc<Inner>);
+
+struct Inner {
+    servers: Vec<SocketAddr>,
+    missing: Option<String>,
+    timeout: Duration,
+    permits: Semaphore,
+    asked: Mutex<Vec<Lookup>>,
+    under_way: Mutex<HashMap<(Name, RecordType), UnderWay>>,
+}
+
+/// A question being put, and whoever waits for its answer.
+type UnderWay = Arc<OnceCell<Answer>>;
+
+/// Where a domain's mail goes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Route {
+    /// By preference, then name. Never empty; each may still have failed to resolve.
+    Exchangers(Vec<Exchanger>),
+    /// The domain says that it takes no mail (RFC 7505).
+    NullMx,
+    /// NXDOMAIN.
+    NoSuchDomain,
+    /// The domain exists, with neither MX nor address.
+    NoMail,
+    /// The question for the MX records, or for the addresses that stand in for them, failed.
+    Failed(LookupError),
+}
+
+/// One mail exchanger with all its addresses.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exchanger {
+    pub name: ExchangerName,
+    /// Null for the implicit MX, the domain itself (RFC 5321, section 5.1).
+    pub preference: Option<u16>,
+    /// IPv4 before IPv6, each in numeric order, without repetition; never `Ok` and empty.
+    pub addresses: Result<Vec<IpAddr>, LookupError>,
+    pub notes: Vec<Note>,
+}
+
+/// The addresses of a host.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resolved {
+    /// IPv4 before IPv6, each in numeric order, without repetition; never `Ok` and empty.
+    pub addresses: Result<Vec<IpAddr>, LookupError>,
+    pub notes: Vec<Note>,
+}
+
+/// What an MX record names. The order is that of the text.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum ExchangerName {
+    Host(Host),
+    /// Something that is no host name, in presentation form (RFC 1035, section 5.1): for the
+    /// record only.
+    Odd(String),
+}
+
+impl ExchangerName {
+    /// The name as the record writes it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Host(host) => host.as_str(),
+            Self::Odd(text) => text,
+        }
+    }
+
+    /// The host, where it is one.
+    #[must_use]
+    pub fn host(&self) -> Option<&Host> {
+        match self {
+            Self::Host(host) => Some(host),
+            Self::Odd(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for ExchangerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+words! {
+    /// What is remarkable about an exchanger's records.
+    #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+    pub enum Note ("DNS note") {
+        /// The exchanger is an alias (against RFC 2181, section 10.3).
+        Cname = "mx-cname",
+        /// The exchanger is an address in a name's clothing (against RFC 1035, section 3.3.9).
+        IsAddress = "mx-is-address",
+        /// One of its addresses is not public: loopback, private, link-local, unspecified.
+        Private = "mx-private",
+        /// One address family could not be looked up; the addresses are the other's.
+        Partial = "mx-partial",
+        /// There were more exchangers or addresses than are followed.
+        Cut = "mx-cut",
+    }
+}
+
+impl Dns {
+    /// Resolvers to ask in this order, the next one where one fails; none = the host's own, from
+    /// `/etc/resolv.conf`. `timeout` is the total for one call of the methods below.
+    #[must_use]
+    pub fn new(servers: &[SocketAddr], timeout: Duration) -> Self {
+        let (servers, missing) = if servers.is_empty() {
+            match read_system_conf() {
+                Ok((config, _)) => (config.name_servers().iter().map(plain_server).collect(), None),
+                Err(e) => (Vec::new(), Some(format!("/etc/resolv.conf: {e}"))),
+            }
+        } else {
+            (servers.to_vec(), None)
+        };
+        Self(Arc::new(Inner {
+            servers,
+            missing,
+            timeout,
+            permits: Semaphore::new(AT_ONCE),
+            asked: Mutex::default(),
+            under_way: Mutex::default(),
+        }))
+    }
+
+    /// The resolvers asked, in order.
+    #[must_use]
+    pub fn servers(&self) -> &[SocketAddr] {
+        &self.0.servers
+    }
+
+    /// Why there is no resolver to ask, where there is none. Every lookup is then `unreachable`.
+    #[must_use]
+    pub fn missing(&self) -> Option<&str> {
+        self.0.missing.as_deref()
+    }
+
+    /// Where a domain's mail goes, with every address of every exchanger (RFC 5321, section 5.1).
+    pub async fn route(&self, domain: &Host) -> Route {
+        let deadline = self.deadline();
+        let domain_name = dns_name(domain);
+        let mut exchangers = match self.lookup(&domain_name, RecordType::MX, deadline).await.records {
+            Ok(records) => exchangers(&records),
+            Err(LookupError::Nodata) => return self.implicit(domain, deadline).await,
+            Err(LookupError::Nxdomain) => return Route::NoSuchDomain,
+            Err(error) => return Route::Failed(error),
+        };
+        if let [(_, only)] = &exchangers[..]
+            && only.is_root()
+        {
+            return Route::NullMx;
+        }
+        let cut = exchangers.len() > MOST_EXCHANGERS;
+        exchangers.truncate(MOST_EXCHANGERS);
+        let mut found = self.resolve_all(exchangers, deadline).await;
+        if let Some(last) = found.last_mut()
+            && cut
+        {
+            last.notes.push(Note::Cut);
+        }
+        Route::Exchangers(found)
+    }
+
+    /// The addresses of a host that was named to be probed.
+    pub async fn addresses(&self, host: &Host) -> Resolved {
+        self.resolve(&dns_name(host), self.deadline()).await
+    }
+
+    /// The names that an address's PTR records give, in the order of the answer. Those that are no
+    /// host names are left out; where none is left, `nodata`.
+    ///
+    /// # Errors
+    ///
+    /// How the lookup failed.
+    pub async fn ptr(&self, ip: IpAddr) -> Result<Vec<Host>, LookupError> {
+        let records = self.lookup(&Name::from(ip), RecordType::PTR, self.deadline()).await.records?;
+        let names: Vec<Host> = records
+            .iter()
+            .filter_map(|record| match record {
+                RData::PTR(name) => name.0.to_ascii().parse().ok(),
+                _ => None,
+            })
+            .collect();
+        if names.is_empty() { Err(LookupError::Nodata) } else { Ok(names) }
+    }
+
+    /// Takes what has been asked since the last call: one line per question and server, in the
+    /// order in which the answers came, `run` left empty.
+    #[must_use]
+    pub fn take_lookups(&self) -> Vec<Lookup> {
+        std::mem::take(&mut *self.0.asked.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.0.timeout
+    }
+
+    /// The domain as its own exchanger.
+    async fn implicit(&self, domain: &Host, deadline: Instant) -> Route {
+        let Resolved { addresses, mut notes } = self.resolve(&dns_name(domain), deadline).await;
+        // An alias is what a domain may be; only an exchanger may not.
+        notes.retain(|&note| note != Note::Cname);
+        match addresses {
+            Ok(_) => Route::Exchangers(vec![Exchanger {
+                name: ExchangerName::Host(domain.clone()),
+                preference: None,
+                addresses,
+                notes,
+            }]),
+            Err(LookupError::Nodata) => Route::NoMail,
+            Err(LookupError::Nxdomain) => Route::NoSuchDomain,
+            Err(error) => Route::Failed(error),
+        }
+    }
+
+    async fn resolve_all(&self, exchangers: Vec<(u16, Name)>, deadline: Instant) -> Vec<Exchanger> {
+        let mut tasks = JoinSet::new();
+        for (preference, name) in exchangers {
+            let dns = self.clone();
+            tasks.spawn(async move {
+                let Resolved { addresses, notes } = if name.is_root() {
+                    // RFC 7505, section 3: beside others, "." is an error, and no name to ask for.
+                    Resolved { addresses: Err(LookupError::Nodata), notes: Vec::new() }
+                } else {
+                    dns.resolve(&name, deadline).await
+                };
+                Exchanger { name: exchanger_name(&name), preference: Some(preference), addresses, notes }
+            });
+        }
+        let mut found = tasks.join_all().await;
+        found.sort_by(|a, b| a.preference.cmp(&b.preference).then_with(|| a.name.as_str().cmp(b.name.as_str())));
+        found
+    }
+
+    /// Both address families of a name at once.
+    async fn resolve(&self, name: &Name, deadline: Instant) -> Resolved {
+        let (four, six) =
+            tokio::join!(self.lookup(name, RecordType::A, deadline), self.lookup(name, RecordType::AAAA, deadline));
+        let mut notes = Vec::new();
+        if four.alias || six.alias {
+            notes.push(Note::Cname);
+        }
+        if name_is_address(name) {
+            notes.push(Note::IsAddress);
+        }
+        let failed = [&four, &six].into_iter().filter_map(|answer| answer.records.as_ref().err()).copied();
+        let failed: Vec<LookupError> = failed.collect();
+        let mut addresses: Vec<IpAddr> = [four, six]
+            .iter()
+            .filter_map(|answer| answer.records.as_ref().ok())
+            .flatten()
+            .filter_map(address)
+            .collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        if addresses.iter().any(is_private) {
+            notes.push(Note::Private);
+        }
+        if addresses.len() > MOST_ADDRESSES {
+            addresses.truncate(MOST_ADDRESSES);
+            notes.push(Note::Cut);
+        }
+        if addresses.is_empty() {
+            return Resolved { addresses: Err(weightiest(&failed)), notes };
+        }
+        if failed.iter().any(|&error| !matches!(error, LookupError::Nodata | LookupError::Nxdomain)) {
+            notes.push(Note::Partial);
+        }
+        Resolved { addresses: Ok(addresses), notes }
+    }
+
+    /// One question, put once however many ask it at the same time.
+    async fn lookup(&self, name: &Name, rtype: RecordType, deadline: Instant) -> Answer {
+        let key = (name.to_lowercase(), rtype);
+        let cell = {
+            let mut under_way = self.0.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(under_way.entry(key.clone()).or_default())
+        };
+        let answer = cell.get_or_init(|| self.follow(name, rtype, deadline)).await.clone();
+        let mut under_way = self.0.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        if under_way.get(&key).is_some_and(|current| Arc::ptr_eq(current, &cell)) {
+            under_way.remove(&key);
+        }
+        answer
+    }
+
+    /// Asks, and asks again where an answer ends in an alias that the server did not follow.
+    async fn follow(&self, name: &Name, rtype: RecordType, deadline: Instant) -> Answer {
+        let mut name = name.clone();
+        let mut alias = false;
+        for _ in 0..=MOST_ALIASES {
+            let answer = self.put(&name, rtype, deadline).await;
+            alias |= answer.alias;
+            let Some(next) = answer.ends_in else {
+                return Answer { alias, ..answer };
+            };
+            name = next;
+        }
+        Answer { records: Err(LookupError::Servfail), alias, ends_in: None }
+    }
+
+    /// One question to one server after the other, until one of them knows.
+    async fn put(&self, name: &Name, rtype: RecordType, deadline: Instant) -> Answer {
+        let mut failed = Vec::new();
+        for (i, &server) in self.0.servers.iter().enumerate() {
+            let now = Instant::now();
+            let left = u32::try_from(self.0.servers.len() - i).unwrap_or(u32::MAX);
+            let until = now + deadline.saturating_duration_since(now) / left;
+            let at = Timestamp::now();
+            let answer = match timeout_at(until, self.0.permits.acquire()).await {
+                Ok(_permit) => ask::exchange(server, name, rtype, until).await,
+                Err(_) => Err(LookupError::Timeout),
+            };
+            let (shown, answer) = match answer {
+                Ok(message) => (ask::presented(&message), Answer::read(&message, name, rtype)),
+                Err(error) => (Vec::new(), Answer::failed(error)),
+            };
+            self.note(Lookup {
+                run: String::new(),
+                at,
+                name: shown_name(name),
+                rtype: rtype.to_string(),
+                resolver: server.to_string(),
+                answers: shown,
+                error: answer.records.as_ref().err().copied().filter(|_| answer.ends_in.is_none()),
+                ms: crate::record::ms(now.elapsed()),
+            });
+            match answer.records {
+                Err(error) if !matches!(error, LookupError::Nodata | LookupError::Nxdomain) => failed.push(error),
+                _ => return answer,
+            }
+        }
+        if self.0.servers.is_empty() {
+            self.note(Lookup {
+                run: String::new(),
+                at: Timestamp::now(),
+                name: shown_name(name),
+                rtype: rtype.to_string(),
+                resolver: "none".to_owned(),
+                answers: Vec::new(),
+                error: Some(LookupError::Unreachable),
+                ms: 0.0,
+            });
+        }
+        Answer::failed(weightiest(&failed))
+    }
+
+    fn note(&self, lookup: Lookup) {
+        self.0.asked.lock().unwrap_or_else(PoisonError::into_inner).push(lookup);
+    }
+}
+
+fn plain_server(server: &hickory_resolver::config::NameServerConfig) -> SocketAddr {
+    SocketAddr::new(server.ip, server.connections.first().map_or(53, |connection| connection.port))
+}
+
+/// The name as DNS writes it: absolute, so that no search list applies.
+fn dns_name(host: &Host) -> Name {
+    // A host's labels are 1 to 63 bytes and 253 in all: always a name.
+    Name::from_labels(host.as_str().split('.').map(str::as_bytes)).unwrap_or_default()
+}
+
+fn exchanger_name(name: &Name) -> ExchangerName {
+    let text = name.to_ascii();
+    text.parse().map_or_else(|_| ExchangerName::Odd(text), ExchangerName::Host)
+}
+
+/// A name in presentation form without the final dot, the root being `.`.
+fn shown_name(name: &Name) -> String {
+    let text = name.to_ascii();
+    match text.strip_suffix('.') {
+        Some(bare) if !bare.is_empty() && !bare.ends_with('\\') => bare.to_owned(),
+        _ => text,
+    }
+}
+
+/// The exchangers of an answer, each once with its lowest preference, in order.
+fn exchangers(records: &[RData]) -> Vec<(u16, Name)> {
+    let mut lowest: BTreeMap<Name, u16> = BTreeMap::new();
+    for record in records {
+        if let RData::MX(mx) = record {
+            let preference = lowest.entry(mx.exchange.to_lowercase()).or_insert(mx.preference);
+            *preference = mx.preference.min(*preference);
+        }
+    }
+    let mut exchangers: Vec<(u16, Name)> = lowest.into_iter().map(|(name, preference)| (preference, name)).collect();
+    exchangers.sort();
+    exchangers
+}
+
+fn address(record: &RData) -> Option<IpAddr> {
+    match record {
+        RData::A(a) => Some(IpAddr::V4(a.0)),
+        RData::AAAA(aaaa) => Some(IpAddr::V6(aaaa.0)),
+        _ => None,
+    }
+}
+
+fn name_is_address(name: &Name) -> bool {
+    let text = shown_name(name);
+    let bare = text.trim_start_matches(['\\', '[']).trim_end_matches([']', '\\']);
+    bare.parse::<IpAddr>().is_ok()
+}
+
+fn is_private(ip: &IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            let [a, b, ..] = ip.octets();
+            let shared = a == 100 && b & 0xc0 == 64; // RFC 6598
+            ip.is_private() || ip.is_loopback() || ip.is_link_local() || a == 0 || ip.is_broadcast() || shared
+        }
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unspecified() || ip.is_unique_local() || ip.is_unicast_link_local(),
+    }
+}
+
+/// What several failures come to: a name that does not exist, else the failure of whoever came
+/// nearest to an answer, else that there is nothing.
+fn weightiest(failed: &[LookupError]) -> LookupError {
+    const ORDER: [LookupError; 7] = [
+        LookupError::Nxdomain,
+        LookupError::Bogus,
+        LookupError::Servfail,
+        LookupError::Refused,
+        LookupError::Timeout,
+        LookupError::Unreachable,
+        LookupError::Nodata,
+    ];
+    ORDER.into_iter().find(|error| failed.contains(error)).unwrap_or(LookupError::Unreachable)
+}
