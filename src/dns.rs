@@ -6,52 +6,38 @@
 //! each exchange leaves a [`Lookup`]. Only the host's own resolver configuration is read through
 //! `hickory-resolver`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_proto::rr::{Name, RData, RecordType};
-use hickory_resolver::system_conf::read_system_conf;
-use jiff::Timestamp;
-use tokio::sync::{OnceCell, Semaphore};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::address::Host;
 use crate::record::{Lookup, LookupError};
 use crate::words::words;
 
 mod ask;
+mod name;
+mod resolvers;
 
-use ask::Answer;
+use name::{dns_name, shown_name};
+use resolvers::{Resolvers, weightiest};
 
-/// Questions under way at once. Each holds a socket; some 256 at a time also had the best
-/// throughput of the numbers tried.
-const AT_ONCE: usize = 256;
 /// Exchangers followed of one domain, lowest preference first.
 const MOST_EXCHANGERS: usize = 64;
 /// Addresses kept of one exchanger.
 const MOST_ADDRESSES: usize = 256;
-/// CNAMEs followed from one name.
-const MOST_ALIASES: usize = 8;
 
 /// The resolvers, and what they have been asked. Clones share both.
 #[derive(Clone)]
-pub struct Dns(Arc<Inner>);
-
-struct Inner {
-    servers: Vec<SocketAddr>,
-    missing: Option<String>,
+pub struct Dns {
+    resolvers: Arc<Resolvers>,
     timeout: Duration,
-    permits: Semaphore,
-    asked: Mutex<Vec<Lookup>>,
-    under_way: Mutex<HashMap<(Name, RecordType), UnderWay>>,
 }
-
-/// A question being put, and whoever waits for its answer.
-type UnderWay = Arc<OnceCell<Answer>>;
 
 /// Where a domain's mail goes.
 #[derive(Clone, Debug, PartialEq)]
@@ -144,41 +130,26 @@ impl Dns {
     /// `/etc/resolv.conf`. `timeout` is the total for one call of the methods below.
     #[must_use]
     pub fn new(servers: &[SocketAddr], timeout: Duration) -> Self {
-        let (servers, missing) = if servers.is_empty() {
-            match read_system_conf() {
-                Ok((config, _)) => (config.name_servers().iter().map(plain_server).collect(), None),
-                Err(e) => (Vec::new(), Some(format!("/etc/resolv.conf: {e}"))),
-            }
-        } else {
-            (servers.to_vec(), None)
-        };
-        Self(Arc::new(Inner {
-            servers,
-            missing,
-            timeout,
-            permits: Semaphore::new(AT_ONCE),
-            asked: Mutex::default(),
-            under_way: Mutex::default(),
-        }))
+        Self { resolvers: Arc::new(Resolvers::new(servers)), timeout }
     }
 
     /// The resolvers asked, in order.
     #[must_use]
     pub fn servers(&self) -> &[SocketAddr] {
-        &self.0.servers
+        &self.resolvers.servers
     }
 
     /// Why there is no resolver to ask, where there is none. Every lookup is then `unreachable`.
     #[must_use]
     pub fn missing(&self) -> Option<&str> {
-        self.0.missing.as_deref()
+        self.resolvers.missing.as_deref()
     }
 
     /// Where a domain's mail goes, with every address of every exchanger (RFC 5321, section 5.1).
     pub async fn route(&self, domain: &Host) -> Route {
         let deadline = self.deadline();
         let domain_name = dns_name(domain);
-        let mut exchangers = match self.lookup(&domain_name, RecordType::MX, deadline).await.records {
+        let mut exchangers = match self.resolvers.lookup(&domain_name, RecordType::MX, deadline).await.records {
             Ok(records) => exchangers(&records),
             Err(LookupError::Nodata) => return self.implicit(domain, deadline).await,
             Err(LookupError::Nxdomain) => return Route::NoSuchDomain,
@@ -212,11 +183,11 @@ impl Dns {
     ///
     /// How the lookup failed.
     pub async fn ptr(&self, ip: IpAddr) -> Result<Vec<Host>, LookupError> {
-        let records = self.lookup(&Name::from(ip), RecordType::PTR, self.deadline()).await.records?;
+        let records = self.resolvers.lookup(&Name::from(ip), RecordType::PTR, self.deadline()).await.records?;
         let names: Vec<Host> = records
             .iter()
             .filter_map(|record| match record {
-                RData::PTR(name) => name.0.to_ascii().parse().ok(),
+                RData::PTR(name) => shown_name(&name.0).parse().ok(),
                 _ => None,
             })
             .collect();
@@ -227,11 +198,11 @@ impl Dns {
     /// order in which the answers came, `run` left empty.
     #[must_use]
     pub fn take_lookups(&self) -> Vec<Lookup> {
-        std::mem::take(&mut *self.0.asked.lock().unwrap_or_else(PoisonError::into_inner))
+        self.resolvers.take_lookups()
     }
 
     fn deadline(&self) -> Instant {
-        Instant::now() + self.0.timeout
+        Instant::now() + self.timeout
     }
 
     /// The domain as its own exchanger.
@@ -273,13 +244,15 @@ impl Dns {
 
     /// Both address families of a name at once.
     async fn resolve(&self, name: &Name, deadline: Instant) -> Resolved {
-        let (four, six) =
-            tokio::join!(self.lookup(name, RecordType::A, deadline), self.lookup(name, RecordType::AAAA, deadline));
+        let (four, six) = tokio::join!(
+            self.resolvers.lookup(name, RecordType::A, deadline),
+            self.resolvers.lookup(name, RecordType::AAAA, deadline)
+        );
         let mut notes = Vec::new();
         if four.alias || six.alias {
             notes.push(Note::Cname);
         }
-        if name_is_address(name) {
+        if name::is_address(name) {
             notes.push(Note::IsAddress);
         }
         let failed = [&four, &six].into_iter().filter_map(|answer| answer.records.as_ref().err()).copied();
@@ -307,110 +280,6 @@ impl Dns {
         }
         Resolved { addresses: Ok(addresses), notes }
     }
-
-    /// One question, put once however many ask it at the same time.
-    async fn lookup(&self, name: &Name, rtype: RecordType, deadline: Instant) -> Answer {
-        let key = (name.to_lowercase(), rtype);
-        let cell = {
-            let mut under_way = self.0.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(under_way.entry(key.clone()).or_default())
-        };
-        let answer = cell.get_or_init(|| self.follow(name, rtype, deadline)).await.clone();
-        let mut under_way = self.0.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        if under_way.get(&key).is_some_and(|current| Arc::ptr_eq(current, &cell)) {
-            under_way.remove(&key);
-        }
-        answer
-    }
-
-    /// Asks, and asks again where an answer ends in an alias that the server did not follow.
-    async fn follow(&self, name: &Name, rtype: RecordType, deadline: Instant) -> Answer {
-        let mut name = name.clone();
-        let mut alias = false;
-        for _ in 0..=MOST_ALIASES {
-            let answer = self.put(&name, rtype, deadline).await;
-            alias |= answer.alias;
-            let Some(next) = answer.ends_in else {
-                return Answer { alias, ..answer };
-            };
-            name = next;
-        }
-        Answer { records: Err(LookupError::Servfail), alias, ends_in: None }
-    }
-
-    /// One question to one server after the other, until one of them knows.
-    async fn put(&self, name: &Name, rtype: RecordType, deadline: Instant) -> Answer {
-        let mut failed = Vec::new();
-        for (i, &server) in self.0.servers.iter().enumerate() {
-            let now = Instant::now();
-            let left = u32::try_from(self.0.servers.len() - i).unwrap_or(u32::MAX);
-            let until = now + deadline.saturating_duration_since(now) / left;
-            let at = Timestamp::now();
-            let answer = match timeout_at(until, self.0.permits.acquire()).await {
-                Ok(_permit) => ask::exchange(server, name, rtype, until).await,
-                Err(_) => Err(LookupError::Timeout),
-            };
-            let (shown, answer) = match answer {
-                Ok(message) => (ask::presented(&message), Answer::read(&message, name, rtype)),
-                Err(error) => (Vec::new(), Answer::failed(error)),
-            };
-            self.note(Lookup {
-                run: String::new(),
-                at,
-                name: shown_name(name),
-                rtype: rtype.to_string(),
-                resolver: server.to_string(),
-                answers: shown,
-                error: answer.records.as_ref().err().copied().filter(|_| answer.ends_in.is_none()),
-                ms: crate::record::ms(now.elapsed()),
-            });
-            match answer.records {
-                Err(error) if !matches!(error, LookupError::Nodata | LookupError::Nxdomain) => failed.push(error),
-                _ => return answer,
-            }
-        }
-        if self.0.servers.is_empty() {
-            self.note(Lookup {
-                run: String::new(),
-                at: Timestamp::now(),
-                name: shown_name(name),
-                rtype: rtype.to_string(),
-                resolver: "none".to_owned(),
-                answers: Vec::new(),
-                error: Some(LookupError::Unreachable),
-                ms: 0.0,
-            });
-        }
-        Answer::failed(weightiest(&failed))
-    }
-
-    fn note(&self, lookup: Lookup) {
-        self.0.asked.lock().unwrap_or_else(PoisonError::into_inner).push(lookup);
-    }
-}
-
-fn plain_server(server: &hickory_resolver::config::NameServerConfig) -> SocketAddr {
-    SocketAddr::new(server.ip, server.connections.first().map_or(53, |connection| connection.port))
-}
-
-/// The name as DNS writes it: absolute, so that no search list applies.
-fn dns_name(host: &Host) -> Name {
-    // A host's labels are 1 to 63 bytes and 253 in all: always a name.
-    Name::from_labels(host.as_str().split('.').map(str::as_bytes)).unwrap_or_default()
-}
-
-fn exchanger_name(name: &Name) -> ExchangerName {
-    let text = name.to_ascii();
-    text.parse().map_or_else(|_| ExchangerName::Odd(text), ExchangerName::Host)
-}
-
-/// A name in presentation form without the final dot, the root being `.`.
-fn shown_name(name: &Name) -> String {
-    let text = name.to_ascii();
-    match text.strip_suffix('.') {
-        Some(bare) if !bare.is_empty() && !bare.ends_with('\\') => bare.to_owned(),
-        _ => text,
-    }
 }
 
 /// The exchangers of an answer, each once with its lowest preference, in order.
@@ -435,10 +304,9 @@ fn address(record: &RData) -> Option<IpAddr> {
     }
 }
 
-fn name_is_address(name: &Name) -> bool {
+fn exchanger_name(name: &Name) -> ExchangerName {
     let text = shown_name(name);
-    let bare = text.trim_start_matches(['\\', '[']).trim_end_matches([']', '\\']);
-    bare.parse::<IpAddr>().is_ok()
+    text.parse().map_or_else(|_| ExchangerName::Odd(text), ExchangerName::Host)
 }
 
 fn is_private(ip: &IpAddr) -> bool {
@@ -450,19 +318,4 @@ fn is_private(ip: &IpAddr) -> bool {
         }
         IpAddr::V6(ip) => ip.is_loopback() || ip.is_unspecified() || ip.is_unique_local() || ip.is_unicast_link_local(),
     }
-}
-
-/// What several failures come to: a name that does not exist, else the failure of whoever came
-/// nearest to an answer, else that there is nothing.
-fn weightiest(failed: &[LookupError]) -> LookupError {
-    const ORDER: [LookupError; 7] = [
-        LookupError::Nxdomain,
-        LookupError::Bogus,
-        LookupError::Servfail,
-        LookupError::Refused,
-        LookupError::Timeout,
-        LookupError::Unreachable,
-        LookupError::Nodata,
-    ];
-    ORDER.into_iter().find(|error| failed.contains(error)).unwrap_or(LookupError::Unreachable)
 }

@@ -11,7 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::{Instant, timeout_at};
 
-use super::{MOST_ALIASES, shown_name};
+use super::name::shown_name;
+use super::resolvers::MOST_ALIASES;
 use crate::record::LookupError;
 
 /// What a server may send in one datagram (RFC 9715, section 3: no fragments).
