@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
-use jiff::tz::TimeZone;
 use rand::SeedableRng as _;
 use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
@@ -113,7 +112,7 @@ impl Attempt {
             Sender::Mailbox(mailbox) => mailbox.to_string(),
         };
         let to = to.as_ref().map(|to| format!("To: <{to}>\r\n")).unwrap_or_default();
-        let date = rfc2822::to_string(&at.to_zoned(TimeZone::UTC)).unwrap_or_default();
+        let date = rfc2822::DateTimePrinter::new().timestamp_to_string(&at).unwrap_or_default();
         format!(
             "Date: {date}\r\nFrom: mxprobe <{from}>\r\n{to}Message-ID: <{run}.{seq}.{number}@{}>\r\n\
              Subject: mxprobe delivery test\r\nMIME-Version: 1.0\r\n\
