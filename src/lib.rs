@@ -4,6 +4,9 @@
 
 pub mod address;
 pub mod record;
+pub mod sink;
 pub mod smtp;
 pub mod stage;
+pub mod status;
+pub mod visible;
 mod words;
