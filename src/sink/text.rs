@@ -1,0 +1,80 @@
+//! Text for a reader at a terminal: what was tried, the matrix, each distinct refusal word for
+//! word, how long it took, and what all that comes to.
+//!
+//! Everything is said in words or letters; colour only repeats it.
+
+use std::io;
+
+use super::recording::Recording;
+use super::{Detail, Look, Sink, grid::Grid};
+use crate::record::{Line, Role};
+use paper::Paper;
+
+mod diagnosis;
+mod head;
+mod matrix;
+mod paper;
+mod refusals;
+mod single;
+mod timing;
+
+/// Gathers a recording and writes it at the end.
+#[derive(Debug)]
+pub struct Text<W> {
+    paper: Paper<W>,
+    detail: Detail,
+    recording: Recording,
+}
+
+impl<W: io::Write> Text<W> {
+    /// Writes into `out`.
+    #[must_use]
+    pub fn new(out: W, look: Look) -> Self {
+        Self { paper: Paper::new(out, look), detail: look.detail, recording: Recording::default() }
+    }
+}
+
+impl<W: io::Write> Sink for Text<W> {
+    fn line(&mut self, line: &Line) -> io::Result<()> {
+        self.recording.add(line);
+        Ok(())
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.recording.settle();
+        let (paper, recording) = (&mut self.paper, &self.recording);
+        head::simulated(paper, recording)?;
+        if self.detail > Detail::Quiet {
+            head::head(paper, recording)?;
+            sessions(paper, recording, self.detail)?;
+        }
+        diagnosis::diagnoses(paper, recording)?;
+        head::summary(paper, recording)?;
+        paper.flush()
+    }
+}
+
+/// One session whole, several as a matrix and what it leaves out.
+fn sessions<W: io::Write>(paper: &mut Paper<W>, recording: &Recording, detail: Detail) -> io::Result<()> {
+    let probed: Vec<_> = recording.sessions.iter().filter(|s| s.role != Role::Control && s.address.is_some()).collect();
+    let alone = probed.len() == 1 && recording.passed.is_empty();
+    if !alone {
+        for domain in recording.domains() {
+            let grid = Grid::of(recording, domain);
+            if !grid.rows.is_empty() {
+                matrix::matrix(paper, domain, &grid)?;
+                matrix::backends(paper, recording, domain)?;
+            }
+        }
+    }
+    if alone || detail == Detail::Verbose {
+        let shown = recording.sessions.iter().filter(|s| s.address.is_some());
+        shown.filter(|s| detail == Detail::Verbose || s.role != Role::Control).try_for_each(|s| single::session(paper, s))?;
+    }
+    refusals::refusals(paper, recording, alone)?;
+    if !alone {
+        timing::timing(paper, recording)?;
+        timing::tls(paper, recording)?;
+    }
+    Ok(())
+}
