@@ -65,18 +65,18 @@ impl Ledger for RunLedger {
                 [(Duration::from_hours(1), limits.per_hour, "hour"), (day, limits.per_day, "day")]
             {
                 if within(length) >= budget as usize {
-                    return Admission::Spent(format!("the budget of {budget} sessions an {name} at {provider} is spent"));
+                    return Admission::Spent(format!(
+                        "the budget of {budget} sessions an {name} at {provider} is spent"
+                    ));
                 }
             }
         }
         let before = starts.len().checked_sub(limits.rate.starts as usize).map(|at| starts[at]);
-        match before.filter(|&start| since(start, now) < limits.rate.per) {
-            Some(start) => Admission::Wait(later(start, limits.rate.per)),
-            None => {
-                starts.push_back(now);
-                Admission::Go
-            }
+        if let Some(start) = before.filter(|&start| since(start, now) < limits.rate.per) {
+            return Admission::Wait(later(start, limits.rate.per));
         }
+        starts.push_back(now);
+        Admission::Go
     }
 
     fn rest(&mut self, source: IpAddr, provider: &Arc<str>, rest: Rest) {
@@ -143,8 +143,10 @@ mod tests {
 
     #[test]
     fn the_longer_rest_stays() {
-        let (mut ledger, provider, source) = (RunLedger::default(), Arc::from("example.org"), "192.0.2.1".parse().unwrap());
-        let rest = |hours| Rest { until: later(Timestamp::UNIX_EPOCH, Duration::from_hours(hours)), why: String::new() };
+        let (mut ledger, provider, source) =
+            (RunLedger::default(), Arc::from("example.org"), "192.0.2.1".parse().unwrap());
+        let rest =
+            |hours| Rest { until: later(Timestamp::UNIX_EPOCH, Duration::from_hours(hours)), why: String::new() };
         ledger.rest(source, &provider, rest(24));
         ledger.rest(source, &provider, rest(2));
         let at = |hours| later(Timestamp::UNIX_EPOCH, Duration::from_hours(hours));

@@ -18,6 +18,7 @@ use crate::smtp::fault::{Fault, LookupError};
 use crate::smtp::reply::{Class, Reply};
 use crate::smtp::session::{Answer, Learned, Note, Step};
 use crate::stage::Stage;
+use crate::status;
 
 /// How a session ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -150,12 +151,11 @@ impl Outcome {
         let mut session = self.attempt.record(run, self.started);
         session.source = session.source.or(self.bound);
         session.seen_as = session.seen_as.or(session.source);
-        match self.ending().filter(|ending| ending.kind() != Kind::Skipped) {
-            Some(ending) => self.tell(&mut session, &ending),
-            None => {
-                session.kind = Kind::Skipped;
-                session.detail = Some(self.skipped.clone().unwrap_or_else(|| Fault::Cancelled.to_string()));
-            }
+        if let Some(ending) = self.ending().filter(|ending| ending.kind() != Kind::Skipped) {
+            self.tell(&mut session, &ending);
+        } else {
+            session.kind = Kind::Skipped;
+            session.detail = Some(self.skipped.clone().unwrap_or_else(|| Fault::Cancelled.to_string()));
         }
         session
     }
@@ -224,7 +224,10 @@ impl Outcome {
             let named = catalog::addresses_named(&text);
             let ours = [session.source, session.seen_as];
             let earlier = steps.iter().filter_map(replied).filter(|r| r.refuses() && *r != *reply).count();
-            note(catalog::contradicts(Some(reply.code), reply.enhanced, session.text_class, None), "inconsistent-reply");
+            note(
+                catalog::contradicts(Some(reply.code), reply.enhanced, session.text_class, None),
+                "inconsistent-reply",
+            );
             note(ours.iter().flatten().any(|ip| named.contains(ip)), "names-source");
             note(text.to_ascii_lowercase().contains("too many errors") && earlier <= 1, "overload");
         }
@@ -234,6 +237,8 @@ impl Outcome {
             note(matches!(fault, Fault::TlsLimit(_)), "tls-limit");
             note(matches!(fault, Fault::NoSmtpUtf8), "no-smtputf8");
         }
+        let expect = &self.attempt.probe.expect;
+        note(ending.kind().is_trial() && !expect.is_completion() && !expect.met_by(ending), status::NOT_AS_EXPECTED);
         let slow = |step: &Step| step.stage == Stage::Banner && step.took > Duration::from_secs(10);
         note(steps.iter().any(|step| slow(step) && replied(step).is_some()), "slow-banner");
         note(steps.iter().filter_map(replied).any(|reply| reply.bare_lf), "bare-lf");
@@ -272,7 +277,7 @@ fn reply_at(steps: &[Step], stage: Stage) -> Option<&Reply> {
 pub fn rest(session: &record::Session) -> Option<Duration> {
     let text = session.reply.as_ref().filter(|_| session.class.is_some_and(Class::refuses))?;
     let text: Vec<_> = text.iter().map(|line| line.get(4..).unwrap_or_default()).collect();
-    let words = Words { code: session.code, enhanced: session.enhanced, tag: session.tag.as_deref(), text: &text.join(" ") };
+    let words =
+        Words { code: session.code, enhanced: session.enhanced, tag: session.tag.as_deref(), text: &text.join(" ") };
     catalog::rest(&words)
 }
-

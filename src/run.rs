@@ -47,7 +47,11 @@ pub struct Setup {
 pub enum Event {
     Line(Line),
     /// The sessions to come and how long they will take at least, before the first one starts.
-    Planned { sessions: usize, lasts: Duration, left_out: Vec<String> },
+    Planned {
+        sessions: usize,
+        lasts: Duration,
+        left_out: Vec<String>,
+    },
     /// The dialog of the session with this number.
     Transcript(u64, Dialog),
 }
@@ -143,7 +147,7 @@ pub async fn run(
     let mut tally = status::Tally::default();
     let mut sessions = dispatch::start(plan, own, setup.ledger, opener, setup.seed, cancel);
     while let Some((session, dialog)) = sessions.recv().await {
-        tally.count(&session);
+        tally.add(&session);
         if let Some(dialog) = dialog {
             voice.say(Event::Transcript(session.seq, dialog)).await;
         }
@@ -153,7 +157,8 @@ pub async fn run(
     }
 
     let diagnoses = judge(&evidence, &setup.catalog);
-    let summary = tally.summary(&id, ms(clock.begun.elapsed()), &diagnoses);
+    let exit = status::exit(tally, &diagnoses);
+    let summary = tally.summary(&id, ms(clock.begun.elapsed()), exit);
     for mut diagnosis in diagnoses {
         diagnosis.run.clone_from(&id);
         voice.line(Line::Diagnosis(Box::new(diagnosis))).await;

@@ -61,11 +61,16 @@ impl<'a> FromIterator<&'a Session> for Tally {
     }
 }
 
-/// Whether the other side, or the way to it, did what nobody wanted.
+/// Whether the other side, or the way to it, did what nobody wanted: a session that completes has
+/// failed only where the probe's author expects another ending and the session says so.
 #[must_use]
 pub fn failed(session: &Session) -> bool {
-    session.kind.is_trial() && session.kind != Kind::Completed && !session.expected
+    let unwanted = session.kind != Kind::Completed || session.notes.iter().any(|note| note == NOT_AS_EXPECTED);
+    session.kind.is_trial() && !session.expected && unwanted
 }
+
+/// The note of a session that did not end as its probe's `[expect]` says.
+pub const NOT_AS_EXPECTED: &str = "not-as-expected";
 
 /// The exit status of `run`: 0 nothing found, 1 found, 3 could not tell.
 ///
@@ -85,7 +90,13 @@ pub fn exit(tally: Tally, diagnoses: &[Diagnosis]) -> u8 {
         return if any_found { 1 } else { 3 };
     }
     match (tally.failed, tally.local, tally.skipped) {
-        (1.., ..) => if all_ours { 3 } else { 1 },
+        (1.., ..) => {
+            if all_ours {
+                3
+            } else {
+                1
+            }
+        }
         (0, 1.., _) => 3,
         (0, 0, 1..) if undecided => 3,
         _ => 0,

@@ -49,7 +49,9 @@ impl Terms {
             }
             if attempt.probe.ignore_rest {
                 let provider = &attempt.provider;
-                return Err(RunError::Config(format!("--ignore-rest: {provider} is not yours, and its rests are kept")));
+                return Err(RunError::Config(format!(
+                    "--ignore-rest: {provider} is not yours, and its rests are kept"
+                )));
             }
         }
         Ok(())

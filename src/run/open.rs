@@ -90,7 +90,8 @@ impl Opener {
                 Err(_) => return (failed(Stage::Connect, Fault::TimedOut), None),
             },
         };
-        let connected = Step { stage: Stage::Connect, answer: Answer::Established, passed: true, took: begun.elapsed() };
+        let connected =
+            Step { stage: Stage::Connect, answer: Answer::Established, passed: true, took: begun.elapsed() };
         let stream = Stream::plain(tcp);
         let bound = stream.local_addr().map(|local| local.ip());
         let must_verify = script.tls == TlsLevel::Verify;

@@ -43,9 +43,8 @@ async fn one(probe: &Probe, dns: &Dns) -> Result<Resolved, RunError> {
             domain => hosts(domain.clone(), &probe.target.hosts, dns).await,
         }
     };
-    let controls = async {
-        join_all(probe.target.control.iter().map(|domain| route(Role::Control, domain, dns))).await
-    };
+    let controls =
+        async { join_all(probe.target.control.iter().map(|domain| route(Role::Control, domain, dns))).await };
     let (target, controls) = tokio::join!(target, controls);
     let mut routes = vec![target];
     routes.extend(controls);

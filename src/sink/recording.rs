@@ -115,10 +115,7 @@ impl Recording {
                 addresses.extend(self.answers(*name, rtype).filter_map(|answer| answer.parse::<IpAddr>().ok()));
             }
         }
-        found
-            .into_iter()
-            .map(|((preference, name), addresses)| Exchanger { preference, name, addresses })
-            .collect()
+        found.into_iter().map(|((preference, name), addresses)| Exchanger { preference, name, addresses }).collect()
     }
 
     /// Whether the domain says that it takes no mail (RFC 7505).

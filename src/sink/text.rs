@@ -69,7 +69,9 @@ fn sessions<W: io::Write>(paper: &mut Paper<W>, recording: &Recording, detail: D
     }
     if alone || detail == Detail::Verbose {
         let shown = recording.sessions.iter().filter(|s| s.address.is_some());
-        shown.filter(|s| detail == Detail::Verbose || s.role != Role::Control).try_for_each(|s| single::session(paper, s))?;
+        shown
+            .filter(|s| detail == Detail::Verbose || s.role != Role::Control)
+            .try_for_each(|s| single::session(paper, s))?;
     }
     refusals::refusals(paper, recording, alone)?;
     if !alone {

@@ -18,7 +18,8 @@ pub(super) struct Timing {
 /// duration: how long we waited is ours, and is left out.
 pub(super) fn timings<'a>(sessions: impl Iterator<Item = &'a Session> + Clone) -> Vec<Timing> {
     let of = |stage: Stage| {
-        let mut ms: Vec<f64> = sessions.clone().flat_map(answered).filter(|step| step.0 == stage).map(|s| s.1).collect();
+        let mut ms: Vec<f64> =
+            sessions.clone().flat_map(answered).filter(|step| step.0 == stage).map(|s| s.1).collect();
         ms.sort_unstable_by(f64::total_cmp);
         let median = match ms.len() {
             0 => return None,

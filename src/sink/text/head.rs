@@ -12,7 +12,11 @@ const INDENT: usize = 10;
 /// That the provider was simulated, where it was: before anything that could be taken for news.
 pub(super) fn simulated<W: io::Write>(paper: &mut Paper<W>, recording: &Recording) -> io::Result<()> {
     if recording.runs.iter().any(|run| run.simulated) {
-        paper.flow(piece(PLAIN, ""), BOLD, "SIMULATED: the provider below is a script on this host; nothing here is about the real one")?;
+        paper.flow(
+            piece(PLAIN, ""),
+            BOLD,
+            "SIMULATED: the provider below is a script on this host; nothing here is about the real one",
+        )?;
     }
     Ok(())
 }
@@ -46,9 +50,7 @@ pub(super) fn head<W: io::Write>(paper: &mut Paper<W>, recording: &Recording) ->
 pub(super) fn summary<W: io::Write>(paper: &mut Paper<W>, recording: &Recording) -> io::Result<()> {
     let Some(summary) = &recording.summary else { return Ok(()) };
     let mut counts = vec![format!("{} completed", summary.completed)];
-    for (count, what) in
-        [(summary.failed, "failed"), (summary.local, "our own fault"), (summary.skipped, "skipped")]
-    {
+    for (count, what) in [(summary.failed, "failed"), (summary.local, "our own fault"), (summary.skipped, "skipped")] {
         if count > 0 {
             counts.push(format!("{count} {what}"));
         }
@@ -99,7 +101,8 @@ fn described(exchanger: &Exchanger<'_>) -> String {
 /// How many sessions, how deep, and what they did not do.
 fn plan(recording: &Recording) -> String {
     let planned = recording.sessions.len().max(recording.planned.len());
-    let Some(until) = recording.sessions.iter().map(|s| s.until).chain(recording.runs.iter().map(|r| r.until)).max() else {
+    let Some(until) = recording.sessions.iter().map(|s| s.until).chain(recording.runs.iter().map(|r| r.until)).max()
+    else {
         return String::new();
     };
     let without = match until {

@@ -32,7 +32,10 @@ pub(super) fn matrix<W: io::Write>(paper: &mut Paper<W>, domain: Option<&str>, g
     paper.blank()?;
     paper.table(0, &table(grid, drawn, &names, corner, heads))?;
     paper.blank()?;
-    let legend = drawn.legend().into_iter().map(|(symbol, meaning)| vec![piece(BOLD, symbol), piece(PLAIN, " "), piece(DIM, meaning)]);
+    let legend = drawn
+        .legend()
+        .into_iter()
+        .map(|(symbol, meaning)| vec![piece(BOLD, symbol), piece(PLAIN, " "), piece(DIM, meaning)]);
     paper.items(piece(PLAIN, ""), legend)?;
     for (name, text) in key.into_iter().chain(row_key(&drawn.rows, &names)) {
         paper.flow(piece(BOLD, format!("{name:4}")), DIM, &text)?;
@@ -41,7 +44,11 @@ pub(super) fn matrix<W: io::Write>(paper: &mut Paper<W>, domain: Option<&str>, g
 }
 
 /// The backends of addresses that show several, each with its failures.
-pub(super) fn backends<W: io::Write>(paper: &mut Paper<W>, recording: &Recording, domain: Option<&str>) -> io::Result<()> {
+pub(super) fn backends<W: io::Write>(
+    paper: &mut Paper<W>,
+    recording: &Recording,
+    domain: Option<&str>,
+) -> io::Result<()> {
     let mut found: BTreeMap<IpAddr, BTreeMap<&str, Cell>> = BTreeMap::new();
     for session in recording.at(domain) {
         if let (Some(address), Some(backend)) = (session.address, &session.backend) {

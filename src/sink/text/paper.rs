@@ -179,7 +179,8 @@ impl<W: io::Write> Paper<W> {
                 self.blank()?;
             }
             for row in rows {
-                let shown = std::iter::once(0).chain(first..next).filter_map(|column| Some((row.get(column)?, widths[column])));
+                let shown =
+                    std::iter::once(0).chain(first..next).filter_map(|column| Some((row.get(column)?, widths[column])));
                 let cells = shown.flat_map(|(piece, width)| piece.clone().padded(width + 2));
                 self.line(std::iter::once(blanks(indent)).chain(cells))?;
             }

@@ -31,7 +31,8 @@ pub(super) fn session<W: io::Write>(paper: &mut Paper<W>, session: &Session) -> 
         ("from", session.from.as_deref()),
         ("to", session.to.as_deref()),
     ];
-    let facts = facts.into_iter().filter_map(|(name, value)| Some(vec![piece(DIM, format!("{name} ")), piece(PLAIN, value?)]));
+    let facts =
+        facts.into_iter().filter_map(|(name, value)| Some(vec![piece(DIM, format!("{name} ")), piece(PLAIN, value?)]));
     let facts: Vec<_> = facts.collect();
     if !facts.is_empty() {
         paper.items(piece(PLAIN, "  "), facts)?;
@@ -83,14 +84,22 @@ fn stopped<W: io::Write>(paper: &mut Paper<W>, session: &Session) -> io::Result<
     let total = session.total_ms.map_or_else(String::new, |total| format!("; total {}", seconds(total)));
     let shown = session.steps.iter().any(|step| Some(step.stage) == session.stage);
     if session.kind == Kind::Completed {
-        paper.flow(piece(GOOD.bold(), format!("PASSED every stage up to {} ", session.until)), PLAIN, total.trim_start_matches("; "))?;
+        paper.flow(
+            piece(GOOD.bold(), format!("PASSED every stage up to {} ", session.until)),
+            PLAIN,
+            total.trim_start_matches("; "),
+        )?;
     } else {
         let stage = session.stage.map_or_else(|| session.kind.to_string(), |stage| format!("at {stage}"));
         let expected = if session.expected { ", as expected" } else { "" };
         let class = class(session).map_or_else(|| what(session), ToOwned::to_owned);
         let tag = session.tag.as_deref().map_or_else(String::new, |tag| format!(", tag {tag}"));
         let style = if failed(session) { BAD } else { WARN };
-        paper.flow(piece(style.bold(), format!("STOPPED {stage} ")), PLAIN, &format!("{class}{tag}{expected}{total}"))?;
+        paper.flow(
+            piece(style.bold(), format!("STOPPED {stage} ")),
+            PLAIN,
+            &format!("{class}{tag}{expected}{total}"),
+        )?;
         if let Some(reply) = session.reply.as_ref().filter(|_| !shown) {
             lines(paper, reply)?;
         }
