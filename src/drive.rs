@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::smtp::dialog::{Act, Dialog, Line};
 use crate::smtp::fault::Fault;
 use crate::smtp::session::{Action, Event, Learned, Session};
+use crate::wire::TlsFault;
 
 /// A stream that can turn itself into TLS.
 pub trait Wire: AsyncRead + AsyncWrite + Unpin {
@@ -85,6 +86,9 @@ pub async fn turned(cancel: &mut watch::Receiver<bool>) {
 /// What an error of an open connection says about the other side.
 #[must_use]
 pub fn io_fault(error: &io::Error) -> Fault {
+    if let Some(fault) = TlsFault::of(error) {
+        return Fault::Tls(fault.to_string());
+    }
     match error.kind() {
         io::ErrorKind::ConnectionReset => Fault::Reset,
         io::ErrorKind::BrokenPipe
@@ -93,7 +97,6 @@ pub fn io_fault(error: &io::Error) -> Fault {
         | io::ErrorKind::UnexpectedEof => Fault::Closed,
         io::ErrorKind::TimedOut => Fault::TimedOut,
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => Fault::Unreachable(error.to_string()),
-        io::ErrorKind::InvalidData => Fault::Tls(error.to_string()),
         _ => Fault::Local(error.to_string()),
     }
 }

@@ -340,7 +340,7 @@ fn cell(
         until,
         tls: probe.tls,
         fault: None,
-        notes: notes.chain(private(address)).collect(),
+        notes: notes.collect(),
         alternatives: Vec::new(),
     }
 }
@@ -381,14 +381,4 @@ fn default_sender(ehlo: &EhloName) -> Sender {
         EhloName::Name(host) => format!("mxprobe@{host}").parse().unwrap_or(Sender::Null),
         EhloName::Literal(_) => Sender::Null,
     }
-}
-
-/// A note on an exchanger's address that no stranger's mail can reach.
-fn private(address: IpAddr) -> Option<String> {
-    let reserved = match address {
-        IpAddr::V4(ip) => ip.is_private() || ip.is_link_local() || ip.is_unspecified(),
-        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local() || ip.is_unspecified(),
-    };
-    let note = if address.is_loopback() { "mx-loopback" } else { "mx-private" };
-    (reserved || address.is_loopback()).then(|| note.to_owned())
 }

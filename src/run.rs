@@ -118,11 +118,11 @@ pub async fn run(
     let voice = Voice { events };
 
     let resolved = resolve::resolve(&setup.probes, &setup.dns).await?;
-    let (plan, mut own) = (lay_out(&setup.probes, &resolved, setup.seed), dispatch::Terms::default());
+    let (plan, mut terms) = (lay_out(&setup.probes, &resolved, setup.seed), dispatch::Terms::default());
     for attempt in &plan.attempts {
-        own.see(attempt);
+        terms.see(attempt);
     }
-    own.check(&plan)?;
+    terms.check(&plan)?;
 
     voice.line(Line::Run(head(&setup, &resolved, &id, clock.now()))).await;
     let mut evidence = Evidence::new();
@@ -145,7 +145,8 @@ pub async fn run(
 
     let opener = open::Opener { trust: setup.trust, run: id.clone(), clock, transcript: setup.transcript };
     let mut tally = status::Tally::default();
-    let mut sessions = dispatch::start(plan, own, setup.ledger, opener, setup.seed, cancel);
+    let rules = dispatch::Rules { run: id.clone(), clock, terms, ledger: setup.ledger, seed: setup.seed };
+    let mut sessions = dispatch::start(plan, rules, opener, cancel);
     while let Some((session, dialog)) = sessions.recv().await {
         tally.add(&session);
         if let Some(dialog) = dialog {

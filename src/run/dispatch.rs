@@ -12,8 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::RunError;
-use super::open::Opener;
+use super::{Clock, RunError};
 use crate::drive::turned;
 use crate::ledger::{Admission, Ledger, Rest, later};
 use crate::limits::Limits;
@@ -58,14 +57,32 @@ impl Terms {
     }
 }
 
+/// The one seam between a planned session and the network.
+pub(super) trait Execute: Clone + Send + Sync + 'static {
+    /// Opens the session and says what came of it, with its dialog where one was written down.
+    /// When `cancel` turns true it takes its leave.
+    fn open(
+        &self,
+        attempt: Arc<Attempt>,
+        cancel: watch::Receiver<bool>,
+    ) -> impl Future<Output = (Session, Option<Dialog>)> + Send;
+}
+
+/// What the dispatcher goes by.
+pub(super) struct Rules {
+    pub(super) run: String,
+    pub(super) clock: Clock,
+    pub(super) terms: Terms,
+    pub(super) ledger: Box<dyn Ledger>,
+    pub(super) seed: u64,
+}
+
 /// Starts the plan in the background; each session comes out as it ends, with its dialog where one
 /// was written down. What could not be started comes out as `skipped`: nothing is lost.
 pub(super) fn start(
     plan: Plan,
-    terms: Terms,
-    ledger: Box<dyn Ledger>,
-    opener: Opener,
-    seed: u64,
+    rules: Rules,
+    execute: impl Execute,
     cancel: watch::Receiver<bool>,
 ) -> mpsc::Receiver<(Session, Option<Dialog>)> {
     let (out, sessions) = mpsc::channel(64);
@@ -76,10 +93,9 @@ pub(super) fn start(
     }
     let dispatcher = Dispatcher {
         queues,
-        terms,
-        ledger,
-        opener,
-        rng: ChaCha8Rng::seed_from_u64(seed ^ 0x006a_6974_7465_7221),
+        rng: ChaCha8Rng::seed_from_u64(rules.seed ^ 0x006a_6974_7465_7221),
+        rules,
+        execute,
         next_seq,
         open: JoinSet::new(),
         at_address: HashMap::new(),
@@ -92,12 +108,11 @@ pub(super) fn start(
     sessions
 }
 
-struct Dispatcher {
+struct Dispatcher<E> {
     /// What is still to be started, per address, in the plan's order.
     queues: BTreeMap<Option<SocketAddr>, VecDeque<(usize, Arc<Attempt>)>>,
-    terms: Terms,
-    ledger: Box<dyn Ledger>,
-    opener: Opener,
+    rules: Rules,
+    execute: E,
     rng: ChaCha8Rng,
     /// The number of the next session that the plan does not hold.
     next_seq: u64,
@@ -130,7 +145,7 @@ enum Next {
 /// A place in the queues.
 type Place = (Option<SocketAddr>, usize);
 
-impl Dispatcher {
+impl<E: Execute> Dispatcher<E> {
     async fn run(mut self, mut cancel: watch::Receiver<bool>) {
         let mut cancelled = false;
         loop {
@@ -221,7 +236,7 @@ impl Dispatcher {
     /// When the pace allows this attempt; `None` while the one before has not started.
     fn due(&self, attempt: &Attempt) -> Option<Instant> {
         if attempt.number == 1 || attempt.variant != Variant::Plain {
-            return Some(self.opener.clock.begun());
+            return Some(self.rules.clock.begun());
         }
         let (started, due) = self.due.get(&cell(attempt))?;
         (started + 1 == attempt.number).then_some(*due)
@@ -230,26 +245,26 @@ impl Dispatcher {
     /// Asks patience, rests and the ledger. `None`: the provider is held from now on.
     fn admit(&mut self, attempt: Arc<Attempt>, now: Instant) -> Option<Next> {
         let Limits { max_time, rate, .. } = attempt.probe.limits;
-        if max_time.is_some_and(|patience| now >= self.opener.clock.begun() + patience) {
+        if max_time.is_some_and(|patience| now >= self.rules.clock.begun() + patience) {
             return Some(Next::Skip(attempt, "max-time: no session starts this late".to_owned()));
         }
         if attempt.fault.is_some() {
             return Some(Next::Start(attempt));
         }
-        let (at, provider) = (self.opener.clock.now(), Arc::clone(&attempt.provider));
+        let (at, provider) = (self.rules.clock.now(), Arc::clone(&attempt.provider));
         let source = attempt.source.as_ref().map(|source| source.seen_as);
         if let Some(source) = source.filter(|_| attempt.number > 1 && !attempt.probe.ignore_rest)
-            && let Some(Rest { until, why }) = self.ledger.resting(source, &provider, at)
+            && let Some(Rest { until, why }) = self.rules.ledger.resting(source, &provider, at)
         {
             return Some(Next::Skip(attempt, format!("{source} rests at {provider} until {until:.0}: {why}")));
         }
-        let budgets = !self.terms.own(&provider);
-        match self.ledger.admit(&provider, &attempt.probe.limits, budgets, at) {
+        let budgets = !self.rules.terms.own(&provider);
+        match self.rules.ledger.admit(&provider, &attempt.probe.limits, budgets, at) {
             Admission::Go => Some(Next::Start(attempt)),
             Admission::Spent(why) => Some(Next::Skip(attempt, why)),
             Admission::Wait(until) => {
                 let spacing = rate.per.div_f64(f64::from(rate.starts.max(1)));
-                let until = self.opener.clock.instant(until) + spacing.mul_f64(self.jitter(budgets));
+                let until = self.rules.clock.instant(until) + spacing.mul_f64(self.jitter(budgets));
                 self.held.insert(provider, until.max(now + Duration::from_millis(1)));
                 None
             }
@@ -269,15 +284,15 @@ impl Dispatcher {
                 self.set_due(&attempt);
             }
         }
-        let (opener, cancel) = (self.opener.clone(), cancel.clone());
+        let (execute, cancel) = (self.execute.clone(), cancel.clone());
         self.open.spawn(async move {
-            let (session, dialog) = opener.open(Arc::clone(&attempt), cancel).await;
+            let (session, dialog) = execute.open(Arc::clone(&attempt), cancel).await;
             (attempt, session, dialog)
         });
     }
 
     fn set_due(&mut self, attempt: &Attempt) {
-        let jitter = self.jitter(!self.terms.own(&attempt.provider));
+        let jitter = self.jitter(!self.rules.terms.own(&attempt.provider));
         let due = Instant::now() + attempt.probe.limits.pace.mul_f64(1.0 + jitter);
         self.due.insert(cell(attempt), (attempt.number, due));
     }
@@ -289,8 +304,8 @@ impl Dispatcher {
         }
         if let (Some(long), Some(source)) = (rest(&session), session.seen_as) {
             let why = session.reply.iter().flatten().take(1).cloned().collect();
-            let until = later(self.opener.clock.now(), long);
-            self.ledger.rest(source, &attempt.provider, Rest { until, why });
+            let until = later(self.rules.clock.now(), long);
+            self.rules.ledger.rest(source, &attempt.provider, Rest { until, why });
         }
         let handshake_failed = session.kind == Kind::TlsFailed && session.stage == Some(Stage::Tls);
         if handshake_failed && attempt.probe.pair_plaintext && attempt.variant == Variant::Plain {
@@ -305,8 +320,8 @@ impl Dispatcher {
         if let Some((number, _)) = self.due.get_mut(&cell(&attempt)) {
             *number = attempt.number;
         }
-        let skipped = Outcome::skipped(attempt, self.opener.clock.now(), why);
-        let _ = self.out.send((skipped.record(&self.opener.run), None)).await;
+        let skipped = Outcome::skipped(attempt, self.rules.clock.now(), why);
+        let _ = self.out.send((skipped.record(&self.rules.run), None)).await;
     }
 
     async fn skip_all(&mut self, why: &str) {
@@ -315,3 +330,6 @@ impl Dispatcher {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,4 @@
-//! Opens one session for real: connect, drive, and what came of it. The one seam between a planned
-//! session and the network.
+//! Opens one session for real: connect, drive, and what came of it.
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -13,6 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::Clock;
+use super::dispatch::Execute;
 use crate::address::Host;
 use crate::drive::{Trace, Wire, drive, turned};
 use crate::outcome::{Ending, Outcome};
@@ -33,15 +33,9 @@ pub(super) struct Opener {
     pub(super) transcript: bool,
 }
 
-impl Opener {
-    /// Opens the session and returns what came of it.
-    ///
+impl Execute for Opener {
     /// A control session whose address cannot be reached goes to the next one.
-    pub(super) async fn open(
-        &self,
-        attempt: Arc<Attempt>,
-        cancel: watch::Receiver<bool>,
-    ) -> (record::Session, Option<Dialog>) {
+    async fn open(&self, attempt: Arc<Attempt>, cancel: watch::Receiver<bool>) -> (record::Session, Option<Dialog>) {
         let alternatives = attempt.alternatives.clone();
         let mut attempt = attempt;
         for next in alternatives.into_iter().map(Some).chain(iter::once(None)) {
@@ -59,7 +53,9 @@ impl Opener {
         }
         (Outcome::skipped(attempt, self.clock.now(), "no address".to_owned()).record(&self.run), None)
     }
+}
 
+impl Opener {
     async fn one(&self, attempt: Arc<Attempt>, mut cancel: watch::Receiver<bool>) -> (Outcome, Option<Dialog>) {
         let (started, begun) = (self.clock.now(), Instant::now());
         let finish = |learned: Learned, tls, bound| Outcome {

@@ -1,0 +1,248 @@
+//! The dispatcher on a clock that jumps, with sessions that only take time.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use super::*;
+use crate::ledger::RunLedger;
+use crate::plan::{Exchanger, Route, Source, plan};
+use crate::probe::{Envelope, Expect, Family, Message, Probe, Sources, Target};
+use crate::record::Variant;
+use crate::smtp::fault::Fault;
+use crate::smtp::session::{Answer, Learned, Step, TlsLevel};
+
+/// Sessions that last as long as they are told to and end as they are told to.
+#[derive(Clone)]
+struct Fake {
+    clock: Clock,
+    lasts: Duration,
+    fault: Option<Fault>,
+    reply: Option<&'static str>,
+    started: Arc<Mutex<Vec<(Instant, Instant, Arc<Attempt>)>>>,
+}
+
+impl Execute for Fake {
+    async fn open(&self, attempt: Arc<Attempt>, mut cancel: watch::Receiver<bool>) -> (Session, Option<Dialog>) {
+        let (begun, started) = (Instant::now(), self.clock.now());
+        let cancelled = tokio::select! {
+            () = tokio::time::sleep(self.lasts) => false,
+            () = turned(&mut cancel) => true,
+        };
+        self.started.lock().unwrap().push((begun, Instant::now(), Arc::clone(&attempt)));
+        let fault = if cancelled { Some(Fault::Cancelled) } else { self.fault.clone() };
+        let answer = match (fault, self.reply) {
+            (Some(fault), _) => Answer::Fault(fault),
+            (None, Some(reply)) => {
+                let mut decoder = crate::smtp::reply::Decoder::default();
+                decoder.extend(reply.as_bytes());
+                Answer::Reply(decoder.decode().unwrap().unwrap())
+            }
+            (None, None) => Answer::Established,
+        };
+        let passed = matches!(answer, Answer::Established);
+        let step = Step { stage: Stage::Tls, answer, passed, took: self.lasts };
+        let learned = Learned { steps: vec![step], ..Learned::default() };
+        let total = begun.elapsed();
+        let outcome = Outcome { attempt, started, bound: None, learned, tls: None, total, skipped: None };
+        (outcome.record("run"), None)
+    }
+}
+
+struct World {
+    sources: u8,
+    addresses: u8,
+    limits: Limits,
+    lasts: Duration,
+    fault: Option<Fault>,
+    reply: Option<&'static str>,
+    pair_plaintext: bool,
+    public: bool,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        let limits = Limits { rate: "100000/s".parse().unwrap(), ..Limits::default() };
+        let lasts = Duration::from_secs(1);
+        Self { sources: 4, addresses: 8, limits, lasts, fault: None, reply: None, pair_plaintext: false, public: false }
+    }
+}
+
+type Log = Vec<(Instant, Instant, Arc<Attempt>)>;
+
+impl World {
+    async fn run(self, cancel_after: Option<Duration>) -> (Vec<Session>, Log, Duration) {
+        let clock = Clock::start();
+        let probe = Arc::new(Probe {
+            description: None,
+            target: Target {
+                domain: Some("example.org".parse().unwrap()),
+                hosts: vec![],
+                control: vec![],
+                port: 25,
+                family: Family::Both,
+                own_mx: false,
+            },
+            source: Sources::default(),
+            envelope: Envelope::default(),
+            until: Stage::Mail,
+            tls: TlsLevel::Opportunistic,
+            timeouts: Arc::default(),
+            message: Message::default(),
+            limits: self.limits,
+            expect: Expect::default(),
+            pair_plaintext: self.pair_plaintext,
+            ignore_rest: false,
+        });
+        let net = if self.public { [198, 51] } else { [127, 1] };
+        let exchanger = Exchanger {
+            name: Some("mx.example.org".to_owned()),
+            preference: Some(10),
+            addresses: (1..=self.addresses).map(|n| IpAddr::from([net[0], net[1], 0, n])).collect(),
+            fault: None,
+            notes: vec![],
+        };
+        let route = Route {
+            role: Role::Target,
+            domain: probe.target.domain.clone(),
+            fault: None,
+            notes: vec![],
+            exchangers: vec![exchanger],
+        };
+        let source = |n| Source {
+            address: IpAddr::from([127, 0, 0, n]),
+            seen_as: IpAddr::from([127, 0, 0, n]),
+            ehlo: "probe.example".parse().unwrap(),
+            neutral: false,
+        };
+        let sources: Vec<_> = (1..=self.sources).map(source).collect();
+        let plan = plan(&probe, &[route], &sources, 7, 1);
+        let mut terms = Terms::default();
+        plan.attempts.iter().for_each(|attempt| terms.see(attempt));
+        let rules = Rules { run: "run".to_owned(), clock, terms, ledger: Box::new(RunLedger::default()), seed: 7 };
+        let (stop, cancel) = watch::channel(false);
+        if let Some(after) = cancel_after {
+            tokio::spawn(async move {
+                tokio::time::sleep(after).await;
+                let _ = stop.send(true);
+                std::future::pending::<()>().await;
+            });
+        }
+        let fake = Fake { clock, lasts: self.lasts, fault: self.fault, reply: self.reply, started: Arc::default() };
+        let mut out = start(plan, rules, fake.clone(), cancel);
+        let mut sessions = Vec::new();
+        while let Some((session, _)) = out.recv().await {
+            sessions.push(session);
+        }
+        let log = std::mem::take(&mut *fake.started.lock().unwrap());
+        (sessions, log, clock.begun().elapsed())
+    }
+}
+
+/// The most sessions open at any one time, of those that `of` puts together.
+fn most_at_once<K: Ord>(log: &Log, of: impl Fn(&Attempt) -> K) -> usize {
+    let mut most = 0;
+    for (begun, _, attempt) in log {
+        let open = log.iter().filter(|(b, e, a)| b <= begun && begun < e && of(a) == of(attempt)).count();
+        most = most.max(open);
+    }
+    most
+}
+
+#[tokio::test(start_paused = true)]
+async fn concurrency_is_used_and_never_passed() {
+    for (per_address, per_provider, ideal) in [(1, 2, 16), (1, 4, 8), (2, 16, 2), (1, 100, 4), (4, 100, 1)] {
+        let limits = Limits { per_address, per_provider, ..World::default().limits };
+        let (sessions, log, took) = World { limits, ..World::default() }.run(None).await;
+        assert_eq!(sessions.len(), 32);
+        assert!(most_at_once(&log, |a| a.address) <= per_address);
+        assert!(most_at_once(&log, |_| ()) <= per_provider);
+        assert!(took.as_secs_f64() < f64::from(ideal) + 0.1, "{per_address}/{per_provider}: {took:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_minute_sees_more_starts_than_the_rate() {
+    for public in [false, true] {
+        let limits = Limits { per_provider: 10, ..Limits::default() };
+        let (sessions, mut log, _) = World { limits, public, ..World::default() }.run(None).await;
+        assert_eq!(sessions.len(), 32);
+        log.sort_by_key(|(begun, ..)| *begun);
+        for window in log.windows(21) {
+            assert!(window[20].0 - window[0].0 >= Duration::from_secs(60));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cells_attempts_keep_their_pace() {
+    for public in [false, true] {
+        let limits = Limits { attempts: 3, pace: Duration::from_secs(20), ..World::default().limits };
+        let world = World { limits, public, sources: 2, addresses: 2, ..World::default() };
+        let (sessions, log, _) = world.run(None).await;
+        assert_eq!(sessions.len(), 12);
+        let mut cells: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (begun, _, attempt) in &log {
+            let cell = (attempt.address, attempt.source.as_ref().map(|s| s.address));
+            cells.entry(cell).or_default().push((*begun, attempt.number));
+        }
+        for starts in cells.values_mut() {
+            starts.sort_unstable();
+            assert_eq!(starts.iter().map(|s| s.1).collect::<Vec<_>>(), [1, 2, 3]);
+            assert!(starts.windows(2).all(|w| w[1].0 - w[0].0 >= Duration::from_secs(20)), "{starts:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_budget_that_is_spent_skips_the_rest_on_foreign_ground_only() {
+    for (public, run) in [(true, 5), (false, 32)] {
+        let limits = Limits { per_hour: 5, ..World::default().limits };
+        let (sessions, log, _) = World { limits, public, ..World::default() }.run(None).await;
+        assert_eq!((sessions.len(), log.len()), (32, run));
+        let skipped = sessions.iter().filter(|s| s.kind == Kind::Skipped);
+        assert!(
+            skipped.clone().all(|s| s.detail.as_deref().is_some_and(|d| d.contains("budget")) && s.stage.is_none())
+        );
+        assert_eq!(skipped.count(), 32 - run);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_rests_after_a_reply_that_asks_for_it() {
+    let limits = Limits { attempts: 2, pace: Duration::from_secs(1), ..World::default().limits };
+    let reply = Some("421 4.7.0 [TSS04] Messages from 127.0.0.1 temporarily deferred\r\n");
+    let (sessions, log, _) = World { limits, reply, ..World::default() }.run(None).await;
+    assert_eq!((sessions.len(), log.len()), (64, 32), "every cell has its one session, and no more");
+    let rested = sessions.iter().filter(|s| s.detail.as_deref().is_some_and(|d| d.contains("rests at example.org")));
+    assert_eq!(rested.count(), 32);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_operator_stops_is_still_on_record() {
+    let (sessions, log, took) = World::default().run(Some(Duration::from_millis(2500))).await;
+    assert_eq!((sessions.len(), log.len()), (32, 6));
+    assert_eq!(sessions.iter().filter(|s| s.kind == Kind::Skipped).count(), 28);
+    assert!(took < Duration::from_secs(3));
+    let mut seqs: Vec<_> = sessions.iter().map(|s| s.seq).collect();
+    seqs.sort_unstable();
+    assert_eq!(seqs, (1..=32).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_starts_after_the_patience() {
+    let limits = Limits { max_time: Some(Duration::from_millis(2500)), ..World::default().limits };
+    let (sessions, log, _) = World { limits, ..World::default() }.run(None).await;
+    assert_eq!((sessions.len(), log.len()), (32, 6));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_handshake_gets_its_pair_only_when_asked_for() {
+    for (pair_plaintext, count) in [(false, 4), (true, 8)] {
+        let fault = Some(Fault::Tls("no".to_owned()));
+        let world = World { sources: 2, addresses: 2, fault, pair_plaintext, ..World::default() };
+        let (sessions, ..) = world.run(None).await;
+        assert_eq!(sessions.len(), count);
+        let pairs = sessions.iter().filter(|s| s.variant == Variant::Plaintext).count();
+        assert_eq!(pairs, count - 4);
+    }
+}
