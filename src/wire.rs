@@ -131,3 +131,15 @@ pub fn interfaces() -> io::Result<Vec<(String, IpAddr)>> {
     let all = if_addrs::get_if_addrs()?.into_iter().map(|interface| (interface.name.clone(), interface.ip()));
     Ok(all.filter(|(_, ip)| !matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local())).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_host_has_a_loopback_address_and_no_link_local_ones() {
+        let all = interfaces().unwrap();
+        assert!(all.iter().any(|(_, ip)| ip.is_loopback()), "{all:?}");
+        assert!(!all.iter().any(|(_, ip)| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local())), "{all:?}");
+    }
+}

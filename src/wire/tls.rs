@@ -56,6 +56,50 @@ pub enum TlsFault {
     Other(String),
 }
 
+impl TlsFault {
+    /// What an error of an established [`super::Stream`] says about its TLS; null = nothing, it is
+    /// the connection's own. TLS 1.3 servers that want a client's certificate say so only then.
+    #[must_use]
+    pub fn of(e: &io::Error) -> Option<Self> {
+        inner(e).map(|_| Self::read(e, &[]))
+    }
+
+    /// What an error during the handshake comes to, with what the peer had begun to say.
+    fn read(e: &io::Error, head: &[u8]) -> Self {
+        let Some(error) = inner(e) else {
+            return match e.kind() {
+                io::ErrorKind::UnexpectedEof => Self::Closed,
+                io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe => {
+                    Self::Reset
+                }
+                _ => Self::Other(format!("the connection broke during the handshake: {e}")),
+            };
+        };
+        match error {
+            Error::AlertReceived(alert) => match alert {
+                AlertDescription::ProtocolVersion
+                | AlertDescription::HandshakeFailure
+                | AlertDescription::InsufficientSecurity => {
+                    Self::OurLimit(format!("the server answered with alert {}", alert_name(*alert)))
+                }
+                _ => Self::Alert(alert_name(*alert)),
+            },
+            Error::PeerIncompatible(what) => Self::OurLimit(match what {
+                PeerIncompatible::ServerDoesNotSupportTls12Or13 => {
+                    "the server offers neither TLS 1.2 nor 1.3".to_owned()
+                }
+                other => format!("nothing in common with the server ({other:?})"),
+            }),
+            // A record begins with its content type, 20 to 24 (RFC 8446, section 5.1).
+            _ if head.first().is_some_and(|byte| !(20..=24).contains(byte)) => {
+                let line = head.split(|&byte| byte == b'\n').next().unwrap_or_default();
+                Self::Garbage(line.trim_ascii_end().escape_ascii().to_string())
+            }
+            other => Self::Other(format!("the server's TLS is broken: {other}")),
+        }
+    }
+}
+
 impl fmt::Display for TlsFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -152,7 +196,7 @@ pub(super) async fn handshake(
             (Some(stream), Handshake { seen: Some(seen), outcome })
         }
         Err((e, heard)) => {
-            let outcome = Err(fault(&e, &heard.head));
+            let outcome = Err(TlsFault::read(&e, &heard.head));
             (None, Handshake { seen: witness.record(), outcome })
         }
     }
@@ -303,36 +347,9 @@ fn peer_name(tcp: &TcpStream, host: Option<&Host>) -> Result<ServerName<'static>
     }
 }
 
-fn fault(e: &io::Error, head: &[u8]) -> TlsFault {
-    let Some(error) = e.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
-        return match e.kind() {
-            io::ErrorKind::UnexpectedEof => TlsFault::Closed,
-            io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe => {
-                TlsFault::Reset
-            }
-            _ => TlsFault::Other(format!("the connection broke during the handshake: {e}")),
-        };
-    };
-    match error {
-        Error::AlertReceived(alert) => match alert {
-            AlertDescription::ProtocolVersion
-            | AlertDescription::HandshakeFailure
-            | AlertDescription::InsufficientSecurity => {
-                TlsFault::OurLimit(format!("the server answered with alert {}", alert_name(*alert)))
-            }
-            _ => TlsFault::Alert(alert_name(*alert)),
-        },
-        Error::PeerIncompatible(what) => TlsFault::OurLimit(match what {
-            PeerIncompatible::ServerDoesNotSupportTls12Or13 => "the server offers neither TLS 1.2 nor 1.3".to_owned(),
-            other => format!("nothing in common with the server ({other:?})"),
-        }),
-        // A record begins with its content type, 20 to 24 (RFC 8446, section 5.1).
-        _ if head.first().is_some_and(|byte| !(20..=24).contains(byte)) => {
-            let line = head.split(|&byte| byte == b'\n').next().unwrap_or_default();
-            TlsFault::Garbage(line.trim_ascii_end().escape_ascii().to_string())
-        }
-        other => TlsFault::Other(format!("the server's TLS is broken: {other}")),
-    }
+/// The TLS error that an I/O error holds.
+fn inner(e: &io::Error) -> Option<&Error> {
+    e.get_ref().and_then(|inner| inner.downcast_ref())
 }
 
 fn version_name(version: ProtocolVersion) -> String {
@@ -345,7 +362,13 @@ fn version_name(version: ProtocolVersion) -> String {
 
 /// The name as the RFCs write it, `handshake_failure`.
 fn alert_name(alert: AlertDescription) -> String {
-    let Some(name) = alert.as_str() else { return u8::from(alert).to_string() };
+    let name = match alert {
+        AlertDescription::UnrecognisedName => "UnrecognizedName",
+        _ => match alert.as_str() {
+            Some(name) => name,
+            None => return u8::from(alert).to_string(),
+        },
+    };
     let mut written = String::new();
     let mut before_upper = true;
     let mut letters = name.chars().peekable();
