@@ -17,10 +17,12 @@ use crate::address::Host;
 
 mod certificate;
 mod connect;
+mod fault;
 mod tls;
 
 pub use connect::{ConnectFault, LocalFault, connect};
-pub use tls::{Handshake, TlsFault, Trust, TrustError};
+pub use fault::TlsFault;
+pub use tls::{Handshake, Trust, TrustError};
 
 /// A session's connection: in the clear, under TLS, or gone after a failed handshake.
 #[derive(Debug)]
