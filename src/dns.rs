@@ -2,7 +2,7 @@
 //!
 //! A stub resolver hides what evidence is made of: which server answered, how long it took, that
 //! the first one failed, and the loopback names it answers itself. So the questions are put one by
-//! one ([`ask`]), nothing is cached, no search list, hosts file or special name is applied, and
+//! one (`ask`), nothing is cached, no search list, hosts file or special name is applied, and
 //! each exchange leaves a [`Lookup`]. Only the host's own resolver configuration is read through
 //! `hickory-resolver`.
 

@@ -17,10 +17,12 @@ use crate::address::Host;
 
 mod certificate;
 mod connect;
+mod fault;
 mod tls;
 
 pub use connect::{ConnectFault, LocalFault, connect};
-pub use tls::{Handshake, TlsFault, Trust, TrustError};
+pub use fault::TlsFault;
+pub use tls::{Handshake, Trust, TrustError};
 
 /// A session's connection: in the clear, under TLS, or gone after a failed handshake.
 #[derive(Debug)]
@@ -130,4 +132,16 @@ impl AsyncWrite for Stream {
 pub fn interfaces() -> io::Result<Vec<(String, IpAddr)>> {
     let all = if_addrs::get_if_addrs()?.into_iter().map(|interface| (interface.name.clone(), interface.ip()));
     Ok(all.filter(|(_, ip)| !matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local())).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_host_has_a_loopback_address_and_no_link_local_ones() {
+        let all = interfaces().unwrap();
+        assert!(all.iter().any(|(_, ip)| ip.is_loopback()), "{all:?}");
+        assert!(!all.iter().any(|(_, ip)| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local())), "{all:?}");
+    }
 }

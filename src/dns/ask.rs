@@ -199,3 +199,43 @@ fn dislikes_edns(answer: &Message) -> bool {
 fn recurses(message: &Message) -> bool {
     message.metadata.recursion_available || message.metadata.authoritative
 }
+
+#[cfg(test)]
+mod tests {
+    use hickory_proto::rr::Record;
+    use hickory_proto::rr::rdata::{A, CNAME, MX};
+
+    use super::*;
+
+    #[test]
+    fn an_answer_with_any_byte_missing_or_changed_is_read_or_refused() {
+        let name = Name::from_ascii("example.org.").unwrap();
+        let question = question(&name, RecordType::MX);
+        let mut answer = Message::response(question.metadata.id, OpCode::Query);
+        answer.add_query(question.queries[0].clone());
+        for data in [
+            RData::CNAME(CNAME(Name::from_ascii("other.example.").unwrap())),
+            RData::MX(MX::new(10, Name::from_ascii("mx.example.").unwrap())),
+            RData::A(A::new(192, 0, 2, 1)),
+        ] {
+            answer.add_answer(Record::from_rdata(name.clone(), 60, data));
+        }
+        let bytes = answer.to_vec().unwrap();
+        let mut read = 0;
+        for i in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[i] ^= 0x55;
+            for datagram in [&bytes[..i], &changed[..]] {
+                if let Ok(message) = Message::from_vec(datagram)
+                    && answers(&message, &question)
+                {
+                    read += 1;
+                    presented(&message);
+                    let answer = Answer::read(&message, &name, RecordType::MX);
+                    assert!(answer.ends_in.is_some() || !answer.records.is_ok_and(|records| records.is_empty()));
+                }
+            }
+        }
+        assert!(read > 0, "some of them can still be read");
+    }
+}

@@ -15,8 +15,7 @@ use super::ask::{self, Answer};
 use super::name::shown_name;
 use crate::record::{self, Lookup, LookupError};
 
-/// Questions under way at once. Each holds a socket; of the numbers tried, 256 had the best
-/// throughput.
+/// Questions under way at once. Each holds a socket, and so a descriptor.
 const AT_ONCE: usize = 256;
 
 /// CNAMEs followed from one name.

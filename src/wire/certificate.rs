@@ -5,6 +5,7 @@
 //! Nothing is trusted to be short, printable or even parsable.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
@@ -77,18 +78,23 @@ fn problems(
         if now > until {
             problems.push(format!("expired since {}", date(until)));
         }
-        if now < from || now > until {
-            // So that the dates do not hide what else is wrong with the chain.
-            when = UnixTime::since_unix_epoch(std::time::Duration::from_secs(u64::try_from(until).unwrap_or_default()));
+        // So that the leaf's dates do not hide what else is wrong with the chain.
+        let nearest = now.clamp(from, until.max(from));
+        if nearest != now {
+            when = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(nearest).unwrap_or_default()));
         }
     }
     match ParsedCertificate::try_from(leaf_der) {
         Ok(parsed) => {
             let chain =
                 verify_server_cert_signed_by_trust_anchor(&parsed, checks.roots, others, when, checks.algorithms);
-            if let Err(error) = chain {
-                problems.push(chain_problem(&error, leaf, checks.roots));
-            }
+            // What an issuer's dates were at another time is nothing to report.
+            problems.extend(
+                chain
+                    .err()
+                    .filter(|error| when == checks.now || !is_about_dates(error))
+                    .map(|error| chain_problem(&error, leaf, checks.roots)),
+            );
             if verify_server_name(&parsed, checks.peer).is_err() {
                 problems.push(name_problem(names, checks.peer));
             }
@@ -107,6 +113,11 @@ fn problems(
     };
     problems.extend(unproven.map(|why| format!("key possession not proven: {why}")));
     problems
+}
+
+fn is_about_dates(error: &Error) -> bool {
+    use CertificateError::{ExpiredContext, NotValidYetContext};
+    matches!(error, Error::InvalidCertificate(ExpiredContext { .. } | NotValidYetContext { .. }))
 }
 
 fn chain_problem(error: &Error, leaf: Option<&X509Certificate<'_>>, roots: &RootCertStore) -> String {
@@ -205,4 +216,33 @@ fn date(seconds: i64) -> String {
 
 fn cut(text: &str) -> String {
     text.chars().take(LONGEST_TEXT).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_with_any_byte_missing_or_changed_is_described_and_not_believed() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let good = rcgen::CertificateParams::new(vec!["mx.example".to_owned()]).unwrap().self_signed(&key).unwrap();
+        let peer = ServerName::try_from("mx.example").unwrap();
+        let algorithms = rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.all;
+        let mut roots = RootCertStore::empty();
+        roots.add(good.der().clone()).unwrap();
+        let now = UnixTime::since_unix_epoch(Duration::from_hours(500_000));
+        let checks = Checks { roots: &roots, algorithms, peer: &peer, now, possession: Some(&Ok(())) };
+        let seen = |der: Vec<u8>| describe(&[CertificateDer::from(der)], &checks);
+        assert_eq!(seen(good.der().to_vec()).problem, None);
+        for i in 0..good.der().len() {
+            assert!(!seen(good.der()[..i].to_vec()).verified, "cut at {i}");
+            let mut changed = good.der().to_vec();
+            changed[i] ^= 0x55;
+            let seen = seen(changed);
+            assert!(!seen.verified && seen.chain.len() == 1, "changed at {i}");
+        }
+        assert_eq!(describe(&[], &checks).problem.as_deref(), Some("no certificate"));
+        let endless = vec![good.der().clone(); 200];
+        assert_eq!(describe(&endless, &checks).chain.len(), LONGEST_CHAIN);
+    }
 }

@@ -16,16 +16,14 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{
-    AlertDescription, ClientConfig, DigitallySignedStruct, Error, PeerIncompatible, ProtocolVersion, RootCertStore,
-    SignatureScheme,
-};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, ProtocolVersion, RootCertStore, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::certificate::{self, Checks};
+use super::fault::TlsFault;
 use crate::address::Host;
 use crate::record;
 
@@ -35,42 +33,6 @@ pub struct Handshake {
     /// What was seen, also of a handshake that failed after the certificate.
     pub seen: Option<record::Tls>,
     pub outcome: Result<(), TlsFault>,
-}
-
-/// Why there is no TLS.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum TlsFault {
-    /// The peer said no: the alert's name (RFC 8446, section 6), `internal_error`.
-    Alert(String),
-    /// What the peer offers is outside what this prober speaks; other mailers may well succeed.
-    OurLimit(String),
-    /// The peer did not answer in TLS: what it said instead.
-    Garbage(String),
-    /// The peer closed the connection.
-    Closed,
-    /// The peer reset the connection.
-    Reset,
-    /// Verification was asked for and the certificate does not hold: why.
-    Unverified(String),
-    /// The peer's TLS is broken, or its connection: how.
-    Other(String),
-}
-
-impl fmt::Display for TlsFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Alert(name) => write!(f, "the server ended the handshake with alert {name}"),
-            Self::OurLimit(text) => {
-                write!(f, "{text}: outside what this prober's TLS speaks (TLS 1.2 and 1.3, ECDHE, AEAD ciphers)")?;
-                f.write_str("; other mailers may succeed")
-            }
-            Self::Garbage(text) => write!(f, "no TLS came: {text}"),
-            Self::Closed => f.write_str("the server closed the connection during the handshake"),
-            Self::Reset => f.write_str("the server reset the connection during the handshake"),
-            Self::Unverified(problem) => write!(f, "the certificate does not hold: {problem}"),
-            Self::Other(text) => f.write_str(text),
-        }
-    }
 }
 
 /// What certificates are checked against. Clones share it.
@@ -152,7 +114,7 @@ pub(super) async fn handshake(
             (Some(stream), Handshake { seen: Some(seen), outcome })
         }
         Err((e, heard)) => {
-            let outcome = Err(fault(&e, &heard.head));
+            let outcome = Err(TlsFault::read(&e, &heard.head));
             (None, Handshake { seen: witness.record(), outcome })
         }
     }
@@ -303,59 +265,10 @@ fn peer_name(tcp: &TcpStream, host: Option<&Host>) -> Result<ServerName<'static>
     }
 }
 
-fn fault(e: &io::Error, head: &[u8]) -> TlsFault {
-    let Some(error) = e.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
-        return match e.kind() {
-            io::ErrorKind::UnexpectedEof => TlsFault::Closed,
-            io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe => {
-                TlsFault::Reset
-            }
-            _ => TlsFault::Other(format!("the connection broke during the handshake: {e}")),
-        };
-    };
-    match error {
-        Error::AlertReceived(alert) => match alert {
-            AlertDescription::ProtocolVersion
-            | AlertDescription::HandshakeFailure
-            | AlertDescription::InsufficientSecurity => {
-                TlsFault::OurLimit(format!("the server answered with alert {}", alert_name(*alert)))
-            }
-            _ => TlsFault::Alert(alert_name(*alert)),
-        },
-        Error::PeerIncompatible(what) => TlsFault::OurLimit(match what {
-            PeerIncompatible::ServerDoesNotSupportTls12Or13 => "the server offers neither TLS 1.2 nor 1.3".to_owned(),
-            other => format!("nothing in common with the server ({other:?})"),
-        }),
-        // A record begins with its content type, 20 to 24 (RFC 8446, section 5.1).
-        _ if head.first().is_some_and(|byte| !(20..=24).contains(byte)) => {
-            let line = head.split(|&byte| byte == b'\n').next().unwrap_or_default();
-            TlsFault::Garbage(line.trim_ascii_end().escape_ascii().to_string())
-        }
-        other => TlsFault::Other(format!("the server's TLS is broken: {other}")),
-    }
-}
-
 fn version_name(version: ProtocolVersion) -> String {
     match version {
         ProtocolVersion::TLSv1_2 => "TLSv1.2".to_owned(),
         ProtocolVersion::TLSv1_3 => "TLSv1.3".to_owned(),
         other => format!("{other:?}"),
     }
-}
-
-/// The name as the RFCs write it, `handshake_failure`.
-fn alert_name(alert: AlertDescription) -> String {
-    let Some(name) = alert.as_str() else { return u8::from(alert).to_string() };
-    let mut written = String::new();
-    let mut before_upper = true;
-    let mut letters = name.chars().peekable();
-    while let Some(letter) = letters.next() {
-        let starts_word = !before_upper || letters.peek().is_some_and(char::is_ascii_lowercase);
-        if letter.is_ascii_uppercase() && !written.is_empty() && starts_word {
-            written.push('_');
-        }
-        before_upper = letter.is_ascii_uppercase();
-        written.push(letter.to_ascii_lowercase());
-    }
-    written
 }
