@@ -4,6 +4,7 @@
 
 pub mod address;
 pub mod record;
+pub mod report;
 pub mod smtp;
 pub mod stage;
 mod words;
