@@ -12,6 +12,7 @@ pub mod outcome;
 pub mod plan;
 pub mod probe;
 pub mod record;
+pub mod report;
 pub mod run;
 pub mod sink;
 pub mod smtp;
