@@ -5,6 +5,7 @@
 pub mod address;
 pub mod limits;
 pub mod record;
+pub mod sim;
 pub mod smtp;
 pub mod stage;
 pub mod timeouts;
