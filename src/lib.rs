@@ -14,6 +14,7 @@ pub mod probe;
 pub mod record;
 pub mod report;
 pub mod run;
+pub mod sim;
 pub mod sink;
 pub mod smtp;
 pub mod source;
