@@ -85,7 +85,13 @@ pub fn exit(tally: Tally, diagnoses: &[Diagnosis]) -> u8 {
         return if any_found { 1 } else { 3 };
     }
     match (tally.failed, tally.local, tally.skipped) {
-        (1.., ..) => if all_ours { 3 } else { 1 },
+        (1.., ..) => {
+            if all_ours {
+                3
+            } else {
+                1
+            }
+        }
         (0, 1.., _) => 3,
         (0, 0, 1..) if undecided => 3,
         _ => 0,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use crate::record::{Kind, Session};
+use crate::record::{DiagnosisKind, Kind, Session};
 use crate::smtp::reply::Code;
 use crate::stage::Stage;
 use crate::status::failed;
@@ -66,7 +66,7 @@ impl<'a> Fault<'a> {
         self.sessions.iter().filter(|s| !s.also.is_empty()).map(|s| &s.also[..]).collect()
     }
 
-    /// What happened, in words: `421, transient, at mail`.
+    /// What happened, in words.
     pub(super) fn what(&self) -> String {
         what(self.first())
     }
@@ -88,13 +88,15 @@ impl<'a> Likeness<'a> {
     }
 }
 
-/// How a session ended, in words that take the place of a verb: `421 at mail`, `timed out at connect`.
+/// How a session ended: `421 4.7.0 at mail`, `timed out at connect`, `connection refused`.
 pub(super) fn what(session: &Session) -> String {
     let at = session.stage.map_or_else(String::new, |stage| format!(" at {stage}"));
     let verb = verb(session.kind);
     match (session.kind, session.code, session.enhanced) {
         (Kind::Rejected, Some(code), Some(enhanced)) => format!("{code} {enhanced}{at}"),
         (Kind::Rejected, Some(code), None) => format!("{code}{at}"),
+        // These happen at one stage only.
+        (Kind::Refused | Kind::Unreachable | Kind::DnsFailed | Kind::TlsFailed, ..) => verb.to_owned(),
         _ => format!("{verb}{at}"),
     }
 }
@@ -111,7 +113,17 @@ pub(super) const fn verb(kind: Kind) -> &'static str {
         Kind::TlsFailed => "TLS handshake failed",
         Kind::Malformed => "no SMTP",
         Kind::DnsFailed => "name did not resolve",
-        Kind::Local => "could not be tried: our own fault",
+        Kind::Local => "our own fault",
         Kind::Skipped => "skipped",
     }
+}
+
+/// A kind as it is called out: `SENDER IP BLOCK`.
+pub(super) fn called(kind: DiagnosisKind) -> String {
+    kind.as_str().replace('-', " ").to_uppercase()
+}
+
+/// `1 session`, `2 sessions`.
+pub(super) fn sessions(count: u64) -> String {
+    if count == 1 { "1 session".to_owned() } else { format!("{count} sessions") }
 }

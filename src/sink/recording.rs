@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::record::{
-    Check, Diagnosis, Line, Lookup, Passed, Report, Reproduction, Role, Run, Session, Summary, Variant,
+    Check, Diagnosis, Kind, Line, Lookup, Passed, Report, Reproduction, Role, Run, Session, Summary, Variant,
 };
 use crate::status::Tally;
 
@@ -98,14 +98,14 @@ impl Recording {
     /// that has no address is among them.
     pub(super) fn exchangers<'a>(&'a self, domain: Option<&'a str>) -> Vec<Exchanger<'a>> {
         let mut found: BTreeMap<(Option<u16>, Option<&str>), BTreeSet<IpAddr>> = BTreeMap::new();
-        for session in self.at(domain) {
+        for session in self.at(domain).filter(|s| s.mx.is_some() || s.address.is_some()) {
             let addresses = found.entry((session.preference, session.mx.as_deref())).or_default();
             addresses.extend(session.address);
         }
         for answer in self.answers(domain, "MX") {
             if let Some((preference, name)) = answer.split_once(' ')
                 && let Ok(preference) = preference.parse()
-                && name.trim_end_matches('.') != ""
+                && !name.trim_end_matches('.').is_empty()
             {
                 found.entry((Some(preference), Some(name.trim_end_matches('.')))).or_default();
             }
@@ -115,10 +115,7 @@ impl Recording {
                 addresses.extend(self.answers(*name, rtype).filter_map(|answer| answer.parse::<IpAddr>().ok()));
             }
         }
-        found
-            .into_iter()
-            .map(|((preference, name), addresses)| Exchanger { preference, name, addresses })
-            .collect()
+        found.into_iter().map(|((preference, name), addresses)| Exchanger { preference, name, addresses }).collect()
     }
 
     /// Whether the domain says that it takes no mail (RFC 7505).
@@ -129,6 +126,12 @@ impl Recording {
     /// Whether sessions of the variants that pair others are among them.
     pub(super) fn has_pairs(&self) -> bool {
         self.sessions.iter().any(|s| s.variant != Variant::Plain)
+    }
+
+    /// Whether a name was asked for in vain.
+    pub(super) fn unresolved(&self, name: &str) -> bool {
+        let lookup = self.lookups.iter().any(|l| same_name(&l.name, name) && l.error.is_some());
+        lookup || self.sessions.iter().any(|s| s.kind == Kind::DnsFailed && s.mx.as_deref() == Some(name))
     }
 
     fn answers<'a>(&'a self, name: Option<&'a str>, rtype: &'a str) -> impl Iterator<Item = &'a str> {
@@ -143,18 +146,25 @@ fn same_name(a: &str, b: &str) -> bool {
     a.trim_end_matches('.').eq_ignore_ascii_case(b.trim_end_matches('.'))
 }
 
-/// Addresses in few words: `192.0.2.10-13, 192.0.2.20, 2001:db8::1`.
+/// Addresses in few words: `192.0.2.10-13, .20, 2001:db8::1`; what starts with a dot shares all
+/// before it with its predecessor.
 pub(super) fn ranges(addresses: impl IntoIterator<Item = IpAddr>) -> String {
     let mut sorted: Vec<IpAddr> = addresses.into_iter().collect();
     sorted.sort_unstable();
     sorted.dedup();
     let mut out = Vec::new();
+    let mut before = None;
+    let mut name = |address: IpAddr| {
+        let IpAddr::V4(ip) = address else { return address.to_string() };
+        let [a, b, c, d] = ip.octets();
+        if before.replace([a, b, c]) == Some([a, b, c]) { format!(".{d}") } else { ip.to_string() }
+    };
     let mut rest = &sorted[..];
-    while let [first, ..] = rest {
+    while let [first, ..] = *rest {
         let run = rest.windows(2).take_while(|pair| follows(pair[0], pair[1])).count() + 1;
-        match (run, first, rest[run - 1]) {
-            (3.., IpAddr::V4(_), IpAddr::V4(last)) => out.push(format!("{first}-{}", last.octets()[3])),
-            _ => out.extend(rest[..run].iter().map(ToString::to_string)),
+        match (run, rest[run - 1]) {
+            (3.., IpAddr::V4(last)) => out.push(format!("{}-{}", name(first), last.octets()[3])),
+            _ => out.extend(rest[..run].iter().map(|&address| name(address))),
         }
         rest = &rest[run..];
     }
@@ -180,9 +190,10 @@ mod tests {
         for (addresses, want) in [
             ("", ""),
             ("192.0.2.1", "192.0.2.1"),
-            ("192.0.2.2 192.0.2.1", "192.0.2.1, 192.0.2.2"),
+            ("192.0.2.2 192.0.2.1", "192.0.2.1, .2"),
             ("192.0.2.1 192.0.2.3 192.0.2.2 192.0.2.3", "192.0.2.1-3"),
-            ("192.0.2.254 192.0.2.255 192.0.3.0 192.0.3.1 192.0.3.2", "192.0.2.254, 192.0.2.255, 192.0.3.0-2"),
+            ("192.0.2.254 192.0.2.255 192.0.3.0 192.0.3.1 192.0.3.2", "192.0.2.254, .255, 192.0.3.0-2"),
+            ("192.0.2.1 192.0.2.7 192.0.2.8 192.0.2.9 192.0.20.9", "192.0.2.1, .7-9, 192.0.20.9"),
             ("2001:db8::1 2001:db8::2 2001:db8::3 10.0.0.9", "10.0.0.9, 2001:db8::1, 2001:db8::2, 2001:db8::3"),
         ] {
             assert_eq!(ranges(addresses.split_whitespace().map(|a| a.parse().unwrap())), want);

@@ -32,8 +32,14 @@ pub(super) fn matrix<W: io::Write>(paper: &mut Paper<W>, domain: Option<&str>, g
     paper.blank()?;
     paper.table(0, &table(grid, drawn, &names, corner, heads))?;
     paper.blank()?;
-    let legend = drawn.legend().into_iter().map(|(symbol, meaning)| vec![piece(BOLD, symbol), piece(PLAIN, " "), piece(DIM, meaning)]);
-    paper.items(piece(PLAIN, ""), legend)?;
+    let legend = drawn
+        .legend()
+        .into_iter()
+        .map(|(symbol, meaning)| vec![piece(BOLD, symbol), piece(PLAIN, " "), piece(DIM, meaning)]);
+    let ranked =
+        drawn.rows.iter().map(|r| &r.ranks).chain(drawn.columns.iter().map(|c| &c.ranks)).any(|r| !r.is_empty());
+    let pointer = vec![piece(BOLD, "[1]"), piece(PLAIN, " "), piece(DIM, "see diagnosis 1")];
+    paper.items(piece(PLAIN, ""), legend.chain(ranked.then_some(pointer)))?;
     for (name, text) in key.into_iter().chain(row_key(&drawn.rows, &names)) {
         paper.flow(piece(BOLD, format!("{name:4}")), DIM, &text)?;
     }
@@ -41,7 +47,11 @@ pub(super) fn matrix<W: io::Write>(paper: &mut Paper<W>, domain: Option<&str>, g
 }
 
 /// The backends of addresses that show several, each with its failures.
-pub(super) fn backends<W: io::Write>(paper: &mut Paper<W>, recording: &Recording, domain: Option<&str>) -> io::Result<()> {
+pub(super) fn backends<W: io::Write>(
+    paper: &mut Paper<W>,
+    recording: &Recording,
+    domain: Option<&str>,
+) -> io::Result<()> {
     let mut found: BTreeMap<IpAddr, BTreeMap<&str, Cell>> = BTreeMap::new();
     for session in recording.at(domain) {
         if let (Some(address), Some(backend)) = (session.address, &session.backend) {
@@ -66,10 +76,9 @@ pub(super) fn backends<W: io::Write>(paper: &mut Paper<W>, recording: &Recording
 
 fn table(grid: &Grid, drawn: &Grid, names: &[String], corner: String, heads: Vec<String>) -> Vec<Vec<Piece>> {
     let controlled = drawn.rows.iter().any(|row| !row.control.symbol().is_empty());
-    let ranked = drawn.rows.iter().any(|row| !row.ranks.is_empty());
     let mut head = vec![piece(DIM, corner)];
     head.extend(heads.into_iter().map(|head| piece(DIM, head)));
-    head.push(piece(DIM, "| failed"));
+    head.push(piece(DIM, "failed"));
     if controlled {
         head.push(piece(DIM, "control"));
     }
@@ -81,9 +90,6 @@ fn table(grid: &Grid, drawn: &Grid, names: &[String], corner: String, heads: Vec
         if controlled {
             line.push(control(&row.control));
         }
-        if ranked {
-            line.push(pointer("<= diagnosis ", &row.ranks));
-        }
         rows.push(line);
     }
     let mut foot = vec![piece(DIM, "failed")];
@@ -92,7 +98,7 @@ fn table(grid: &Grid, drawn: &Grid, names: &[String], corner: String, heads: Vec
     rows.push(foot);
     if drawn.columns.iter().any(|column| !column.ranks.is_empty()) {
         let mut pointers = vec![piece(DIM, "diagnosis")];
-        pointers.extend(drawn.columns.iter().map(|column| pointer("^", &column.ranks)));
+        pointers.extend(drawn.columns.iter().map(|column| piece(BOLD, mark(&column.ranks))));
         rows.push(pointers);
     }
     rows
@@ -102,8 +108,8 @@ fn table(grid: &Grid, drawn: &Grid, names: &[String], corner: String, heads: Vec
 fn totals(cell: &Cell) -> Vec<Piece> {
     let style = if cell.failed > 0 { BAD } else { PLAIN };
     match cell.tried {
-        0 => vec![piece(DIM, "| -")],
-        tried => vec![piece(style, format!("| {}/{tried}", cell.failed))],
+        0 => vec![piece(DIM, "-")],
+        tried => vec![piece(style, format!("{}/{tried}", cell.failed))],
     }
 }
 
@@ -124,9 +130,10 @@ fn control(cell: &Cell) -> Piece {
     }
 }
 
-fn pointer(before: &str, ranks: &BTreeSet<u32>) -> Piece {
+/// The diagnoses that name a row or column: `[1]`.
+fn mark(ranks: &BTreeSet<u32>) -> String {
     let ranks: Vec<_> = ranks.iter().map(ToString::to_string).collect();
-    if ranks.is_empty() { piece(PLAIN, "") } else { piece(BOLD, format!("{before}{}", ranks.join(","))) }
+    if ranks.is_empty() { String::new() } else { format!("[{}]", ranks.join(",")) }
 }
 
 fn style(cell: &Cell) -> Style {
@@ -143,6 +150,8 @@ fn row_names(rows: &[Row]) -> Vec<String> {
     let mut listed = 0_u8;
     let name = |row: &Row| {
         let neutral = if row.neutral { " neutral" } else { "" };
+        let neutral = format!("{neutral} {}", mark(&row.ranks));
+        let neutral = neutral.trim_end();
         let short = match &row.sources[..] {
             [] => return "unknown source".to_owned(),
             [source] => format!("{source}{neutral}"),

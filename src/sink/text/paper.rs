@@ -61,10 +61,6 @@ impl<W: io::Write> Paper<W> {
         self.out.write_all(b"\n")
     }
 
-    pub(super) fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
-
     /// One line, with no blanks at its end; cut at the width where it is longer.
     pub(super) fn line(&mut self, pieces: impl IntoIterator<Item = Piece>) -> io::Result<()> {
         let (mut room, mut blanks) = (self.width, 0);
@@ -179,9 +175,13 @@ impl<W: io::Write> Paper<W> {
                 self.blank()?;
             }
             for row in rows {
-                let shown = std::iter::once(0).chain(first..next).filter_map(|column| Some((row.get(column)?, widths[column])));
-                let cells = shown.flat_map(|(piece, width)| piece.clone().padded(width + 2));
-                self.line(std::iter::once(blanks(indent)).chain(cells))?;
+                let here = row.get(first..next.min(row.len())).unwrap_or_default();
+                if first > 1 && here.iter().all(|piece| piece.text.is_empty()) {
+                    continue;
+                }
+                let cells = row.first().into_iter().zip(&widths).chain(here.iter().zip(&widths[first..]));
+                let padded = cells.flat_map(|(piece, width)| piece.clone().padded(width + 2));
+                self.line(std::iter::once(blanks(indent)).chain(padded))?;
             }
             next = next.max(2);
         }
