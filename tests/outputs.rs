@@ -50,7 +50,7 @@ fn every_output_is_the_one_on_record() {
 fn a_recording_comes_out_of_jsonl_as_it_went_in() {
     for (name, lines) in cases() {
         let text = written(Format::Jsonl, &lines, Look::default());
-        let back: Vec<Line> = text.lines().map(|line| Line::parse(line).unwrap().unwrap()).collect();
+        let back = recording(&text, Path::new(&name));
         assert_eq!(back, lines, "{name}");
         assert_eq!(text.lines().count(), lines.len(), "{name}");
     }
@@ -245,7 +245,14 @@ fn cases() -> Vec<(String, Vec<Line>)> {
 
 fn recording(text: &str, path: &Path) -> Vec<Line> {
     let line = |text| Line::parse(text).unwrap_or_else(|e| panic!("{}: {e}: {text}", path.display())).unwrap();
-    text.lines().map(line).collect()
+    let mut lines: Vec<Line> = text.lines().map(line).collect();
+    for line in &mut lines {
+        if let Line::Planned(fields) = line {
+            // The line's type is not one of its fields.
+            fields.remove("type");
+        }
+    }
+    lines
 }
 
 fn written(format: Format, lines: &[Line], look: Look) -> String {

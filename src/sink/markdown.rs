@@ -251,13 +251,15 @@ impl<W: io::Write> Ticket<'_, W> {
         let mut text = text.to_owned();
         for recipient in &self.recipients {
             let Some(at) = recipient.rfind('@') else { continue };
-            let mut from = 0;
+            let (mut out, mut done) = (String::with_capacity(text.len()), 0);
             // Lower case in ASCII changes no byte's place.
-            while let Some(found) = text[from..].to_ascii_lowercase().find(recipient.as_str()) {
-                let start = from + found;
-                text.replace_range(start..start + at, "…");
-                from = start + "…".len();
+            for (start, _) in text.to_ascii_lowercase().match_indices(recipient.as_str()) {
+                out.push_str(&text[done..start]);
+                out.push('…');
+                done = start + at;
             }
+            out.push_str(&text[done..]);
+            text = out;
         }
         text
     }

@@ -14,7 +14,8 @@ pub(super) struct Recording {
     pub(super) runs: Vec<Run>,
     pub(super) lookups: Vec<Lookup>,
     pub(super) checks: Vec<Check>,
-    pub(super) planned: Vec<serde_json::Map<String, serde_json::Value>>,
+    /// As sessions that were skipped.
+    pub(super) planned: Vec<Session>,
     pub(super) sessions: Vec<Session>,
     pub(super) passed: Vec<Passed>,
     pub(super) reports: Vec<Report>,
@@ -38,7 +39,11 @@ impl Recording {
             Line::Run(run) => self.runs.push(run.clone()),
             Line::Lookup(lookup) => self.lookups.push(lookup.clone()),
             Line::Check(check) => self.checks.push(check.clone()),
-            Line::Planned(planned) => self.planned.push(planned.clone()),
+            Line::Planned(fields) => {
+                let mut fields = fields.clone();
+                fields.insert("kind".to_owned(), Kind::Skipped.as_str().into());
+                self.planned.extend(serde_json::from_value::<Session>(fields.into()));
+            }
             Line::Session(session) => self.sessions.push(Session::clone(session)),
             Line::Passed(passed) => self.passed.push(passed.clone()),
             Line::Report(report) => self.reports.push(Report::clone(report)),
@@ -52,6 +57,7 @@ impl Recording {
     /// is another in each run.
     pub(super) fn settle(&mut self) {
         self.sessions.sort_by(|a, b| (&a.run, a.seq).cmp(&(&b.run, b.seq)));
+        self.planned.sort_by_key(|session| session.seq);
         self.diagnoses.sort_by(|a, b| (&a.run, a.rank).cmp(&(&b.run, b.rank)));
     }
 
@@ -63,13 +69,18 @@ impl Recording {
     /// The domains probed, in order; `None` stands for hosts given by hand.
     pub(super) fn domains(&self) -> Vec<Option<&str>> {
         let mut domains = Vec::new();
-        let named = self.sessions.iter().filter(|s| s.role != Role::Control).map(|s| s.domain.as_deref());
+        let named = self.opened().filter(|s| s.role != Role::Control).map(|s| s.domain.as_deref());
         for domain in named.chain(self.passed.iter().map(|p| p.domain.as_deref())) {
             if !domains.contains(&domain) {
                 domains.push(domain);
             }
         }
         domains
+    }
+
+    /// All sessions, those too that a dry run would open.
+    fn opened(&self) -> impl Iterator<Item = &Session> {
+        self.sessions.iter().chain(&self.planned)
     }
 
     /// A domain's sessions, own and neutral ones.
@@ -79,18 +90,18 @@ impl Recording {
 
     /// The domains that served as controls.
     pub(super) fn controls(&self) -> BTreeSet<&str> {
-        let controls = self.sessions.iter().filter(|s| s.role == Role::Control);
+        let controls = self.opened().filter(|s| s.role == Role::Control);
         controls.filter_map(|s| s.domain.as_deref().or(s.mx.as_deref())).collect()
     }
 
     /// The addresses probed from, own and neutral ones.
     pub(super) fn sources(&self, neutral: bool) -> BTreeSet<IpAddr> {
         let is_neutral: BTreeSet<_> =
-            self.sessions.iter().filter(|s| s.role == Role::Neutral).filter_map(|s| s.source).collect();
+            self.opened().filter(|s| s.role == Role::Neutral).filter_map(|s| s.source).collect();
         if neutral {
             return is_neutral;
         }
-        let probed = self.sessions.iter().filter_map(|s| s.source);
+        let probed = self.opened().filter_map(|s| s.source);
         probed.chain(self.passed.iter().filter_map(|p| p.source)).filter(|s| !is_neutral.contains(s)).collect()
     }
 
@@ -98,7 +109,8 @@ impl Recording {
     /// that has no address is among them.
     pub(super) fn exchangers<'a>(&'a self, domain: Option<&'a str>) -> Vec<Exchanger<'a>> {
         let mut found: BTreeMap<(Option<u16>, Option<&str>), BTreeSet<IpAddr>> = BTreeMap::new();
-        for session in self.at(domain).filter(|s| s.mx.is_some() || s.address.is_some()) {
+        let named = self.opened().filter(|s| s.role != Role::Control && s.domain.as_deref() == domain);
+        for session in named.filter(|s| s.mx.is_some() || s.address.is_some()) {
             let addresses = found.entry((session.preference, session.mx.as_deref())).or_default();
             addresses.extend(session.address);
         }

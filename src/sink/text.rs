@@ -14,7 +14,9 @@ mod diagnosis;
 mod head;
 mod matrix;
 mod paper;
+mod planned;
 mod refusals;
+mod reports;
 mod single;
 mod timing;
 
@@ -24,8 +26,11 @@ pub(super) fn write<W: io::Write>(recording: &Recording, out: &mut W, look: Look
     head::simulated(paper, recording)?;
     if look.detail > Detail::Quiet {
         head::head(paper, recording)?;
+        reports::reports(paper, recording)?;
+        planned::planned(paper, recording)?;
         sessions(paper, recording, look.detail)?;
     }
+    reports::reproductions(paper, recording)?;
     diagnosis::diagnoses(paper, recording)?;
     head::summary(paper, recording)
 }

@@ -106,7 +106,13 @@ fn described(exchanger: &Exchanger<'_>, resolves: bool) -> String {
 /// How many sessions, how deep, and what they did not do.
 fn plan(recording: &Recording) -> String {
     let planned = recording.sessions.len().max(recording.planned.len());
-    let Some(until) = recording.sessions.iter().map(|s| s.until).chain(recording.runs.iter().map(|r| r.until)).max()
+    let Some(until) = recording
+        .sessions
+        .iter()
+        .chain(&recording.planned)
+        .map(|s| s.until)
+        .chain(recording.runs.iter().map(|r| r.until))
+        .max()
     else {
         return String::new();
     };

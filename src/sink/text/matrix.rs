@@ -147,7 +147,7 @@ fn style(cell: &Cell) -> Style {
 
 /// A name for each row that is short enough for the table.
 fn row_names(rows: &[Row]) -> Vec<String> {
-    let mut listed = 0_u8;
+    let mut listed = 0;
     let name = |row: &Row| {
         let neutral = if row.neutral { " neutral" } else { "" };
         let neutral = format!("{neutral} {}", mark(&row.ranks));
@@ -160,9 +160,8 @@ fn row_names(rows: &[Row]) -> Vec<String> {
         if row.sources.len() == 1 || short.len() <= NAME {
             return short;
         }
-        let letter = char::from(b'a' + listed % 26);
         listed += 1;
-        format!("{letter}: {} sources{neutral}", row.sources.len())
+        format!("s{listed}: {} sources{neutral}", row.sources.len())
     };
     rows.iter().map(name).collect()
 }
@@ -170,7 +169,8 @@ fn row_names(rows: &[Row]) -> Vec<String> {
 /// What rows stand for that list their sources elsewhere.
 fn row_key(rows: &[Row], names: &[String]) -> Vec<(String, String)> {
     let listed = rows.iter().zip(names).filter(|(row, name)| row.sources.len() > 1 && name.contains(" sources"));
-    listed.map(|(row, name)| (name[..2].to_owned(), ranges(row.sources.iter().copied()))).collect()
+    let short = |name: &str| name.split(':').next().unwrap_or_default().to_owned();
+    listed.map(|(row, name)| (short(name), ranges(row.sources.iter().copied()))).collect()
 }
 
 /// A corner, a head for each column, and what the heads stand for where they do not say it.
