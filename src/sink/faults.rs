@@ -3,12 +3,14 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
+use crate::catalog::normalise;
 use crate::record::{DiagnosisKind, Kind, Session};
 use crate::smtp::reply::Code;
 use crate::stage::Stage;
 use crate::status::failed;
 
-/// Sessions that ended in the same way: at one stage, by one kind, with one reply.
+/// Sessions that ended in the same way: at one stage, by one kind, with one reply, but for the
+/// addresses, names, times and ids in it.
 #[derive(Debug)]
 pub(super) struct Fault<'a> {
     /// In the order of the plan, never empty.
@@ -81,8 +83,8 @@ impl<'a> Likeness<'a> {
             tag: session.tag.as_deref(),
             expected: session.expected,
             words: match &session.reply {
-                Some(lines) => lines.join(" "),
-                None => session.detail.clone().unwrap_or_default(),
+                Some(lines) => normalise(&lines.join(" ")),
+                None => session.detail.as_deref().map_or_else(String::new, normalise),
             },
         }
     }
