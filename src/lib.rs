@@ -4,7 +4,9 @@
 
 pub mod address;
 pub mod dns;
+pub mod duration;
 pub mod limits;
+pub mod probe;
 pub mod record;
 pub mod smtp;
 pub mod source;
