@@ -6,6 +6,7 @@ pub mod address;
 pub mod catalog;
 pub mod dns;
 pub mod drive;
+pub mod duration;
 pub mod ledger;
 pub mod limits;
 pub mod outcome;

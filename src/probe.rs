@@ -1,6 +1,10 @@
 //! What to probe, from where, how deep and how often: flags and probe file, with every default in
 //! its place. A [`Probe`] holds no question that is still open, save those only DNS can answer.
 
+pub mod file;
+pub mod layer;
+pub mod spelling;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
