@@ -6,7 +6,7 @@
 //!
 //! [`recording`], [`grid`], [`faults`] and [`timing`] hold what several outputs draw.
 
-use std::io;
+use std::io::{self, Write as _};
 
 use crate::record::Line;
 use crate::words::words;
