@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod cli;
 pub mod dns;
 pub mod duration;
 pub mod limits;
