@@ -34,19 +34,28 @@ pub fn man() -> Vec<u8> {
     _ = whole.render_name_section(&mut page);
     _ = whole.render_synopsis_section(&mut page);
     _ = whole.render_description_section(&mut page);
+    page.extend(notes(&whole));
     for verb in grammar.get_subcommands().filter(|verb| verb.get_name() != "help") {
+        let usage = verb.clone().render_usage().to_string();
         let mut head = Roff::new();
         head.control("SH", ["COMMAND", &verb.get_name().to_uppercase()]);
         head.text([roman(verb.get_about().map(ToString::to_string).unwrap_or_default())]);
         head.control("PP", []);
-        head.text([bold(verb.clone().render_usage().to_string())]);
+        head.text([bold(usage.trim_start_matches("Usage: "))]);
         page.extend(head.render().into_bytes());
-        let mut body = Vec::new();
         let part = Man::new(verb.clone());
-        _ = part.render_options_section(&mut body);
-        _ = part.render_extra_section(&mut body);
-        page.extend(String::from_utf8_lossy(&body).replace(".SH ", ".SS ").into_bytes());
+        let mut options = Vec::new();
+        _ = part.render_options_section(&mut options);
+        options.extend(notes(&part));
+        page.extend(String::from_utf8_lossy(&options).replace(".SH ", ".SS ").into_bytes());
     }
-    _ = whole.render_extra_section(&mut page);
     page
+}
+
+/// What stands below the options, line by line as written.
+fn notes(part: &Man) -> Vec<u8> {
+    let mut notes = Vec::new();
+    _ = part.render_extra_section(&mut notes);
+    let notes = String::from_utf8_lossy(&notes).replace(".SH EXTRA\n", ".SH NOTES\n.nf\n");
+    format!("{notes}.fi\n").into_bytes()
 }
