@@ -6,7 +6,7 @@
 //!
 //! [`recording`], [`grid`], [`faults`] and [`timing`] hold what several outputs draw.
 
-use std::io;
+use std::io::{self, Write as _};
 
 use crate::record::Line;
 use crate::words::words;
@@ -104,23 +104,23 @@ pub fn open<W: io::Write + Send + 'static>(format: Format, out: W, look: Look) -
 }
 
 /// Gathers a recording and writes it when it is whole.
-struct AtEnd<W, F> {
+struct AtEnd<W: io::Write, F> {
     recording: Recording,
-    out: W,
+    out: io::BufWriter<W>,
     write: F,
 }
 
 impl<W, F> AtEnd<W, F>
 where
     W: io::Write + Send + 'static,
-    F: Fn(&Recording, &mut W) -> io::Result<()> + Send + 'static,
+    F: Fn(&Recording, &mut io::BufWriter<W>) -> io::Result<()> + Send + 'static,
 {
     fn boxed(out: W, write: F) -> Box<dyn Sink + Send> {
-        Box::new(Self { recording: Recording::default(), out, write })
+        Box::new(Self { recording: Recording::default(), out: io::BufWriter::new(out), write })
     }
 }
 
-impl<W: io::Write, F: Fn(&Recording, &mut W) -> io::Result<()>> Sink for AtEnd<W, F> {
+impl<W: io::Write, F: Fn(&Recording, &mut io::BufWriter<W>) -> io::Result<()>> Sink for AtEnd<W, F> {
     fn line(&mut self, line: &Line) -> io::Result<()> {
         self.recording.add(line);
         Ok(())

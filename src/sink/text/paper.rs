@@ -46,23 +46,26 @@ pub(super) struct Paper<W> {
     out: W,
     width: usize,
     colour: bool,
+    begun: bool,
 }
 
 impl<W: io::Write> Paper<W> {
     pub(super) fn new(out: W, look: Look) -> Self {
-        Self { out, width: look.width.max(40), colour: look.colour }
+        Self { out, width: look.width.max(40), colour: look.colour, begun: false }
     }
 
     pub(super) const fn width(&self) -> usize {
         self.width
     }
 
+    /// A blank line between what was written and what follows.
     pub(super) fn blank(&mut self) -> io::Result<()> {
-        self.out.write_all(b"\n")
+        if self.begun { self.out.write_all(b"\n") } else { Ok(()) }
     }
 
     /// One line, with no blanks at its end; cut at the width where it is longer.
     pub(super) fn line(&mut self, pieces: impl IntoIterator<Item = Piece>) -> io::Result<()> {
+        self.begun = true;
         let (mut room, mut blanks) = (self.width, 0);
         for Piece { text, style } in pieces {
             let (text, _) = cut(&text, room);
