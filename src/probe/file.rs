@@ -13,7 +13,8 @@ use std::path::Path;
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, NamedSource, SourceSpan};
 
 use super::Schedule;
-use super::layer::{Conflict, ProbeLayer, Setting};
+use super::conflict::{Conflict, Setting};
+use super::layer::ProbeLayer;
 use tables::{Document, Parts, Wrong};
 
 /// A probe file as read. What only a watch needs is beside the layer.
