@@ -5,6 +5,7 @@
 pub mod address;
 pub mod catalog;
 pub mod cli;
+mod commands;
 pub mod dns;
 pub mod drive;
 pub mod duration;
@@ -27,3 +28,12 @@ pub mod timeouts;
 pub mod visible;
 pub mod wire;
 mod words;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// The program: reads the command line, does what it says, returns the exit status.
+#[must_use]
+pub fn main(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
+    commands::execute(cli::parse(argv))
+}

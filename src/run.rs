@@ -31,7 +31,7 @@ pub struct Setup {
     pub dns: Dns,
     pub trust: Trust,
     pub ledger: Box<dyn Ledger>,
-    pub catalog: Arc<Catalog>,
+    pub catalog: &'static Catalog,
     /// What order and jitter come from.
     pub seed: u64,
     /// Open nothing; say what would be opened.

@@ -11,6 +11,7 @@ use clap::builder::{PossibleValue, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use jiff::Timestamp;
 
+use crate::sink::Format;
 use crate::words::words;
 
 /// What a run needs to know beside its probes.
@@ -54,20 +55,6 @@ pub struct Output {
     /// Nothing but the diagnosis.
     pub quiet: bool,
     pub progress: Progress,
-}
-
-words! {
-    /// The outputs there are.
-    #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-    pub enum Format ("format") {
-        #[default]
-        Text = "text",
-        Jsonl = "jsonl",
-        Nagios = "nagios",
-        Junit = "junit",
-        Markdown = "markdown",
-        Prometheus = "prometheus",
-    }
 }
 
 words! {

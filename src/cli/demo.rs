@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::args::{self, Format, OutputFlags};
+use crate::sink::Format;
+use super::args::{self, OutputFlags};
 
 /// The flags of `demo`.
 #[derive(Clone, Debug, clap::Args)]

@@ -1,6 +1,7 @@
 //! `diff`: what changed between two recordings.
 
-use super::args::{self, Format, Input, OutputFlags};
+use crate::sink::Format;
+use super::args::{self, Input, OutputFlags};
 use super::usage::Usage;
 
 /// The flags of `diff`.

@@ -3,7 +3,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::args::{self, Format, Input, Output, OutputFlags};
+use crate::sink::Format;
+use super::args::{self, Input, Output, OutputFlags};
 use super::usage::Usage;
 
 /// What to explain, and how to print it.

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 
-use super::args::{self, Format, Input, OutputFlags};
+use crate::sink::Format;
+use super::args::{self, Input, OutputFlags};
 use super::usage::Usage;
 use crate::address::Host;
 use crate::probe::spelling;

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::args::{self, Format, Input, OutputFlags};
+use crate::sink::Format;
+use super::args::{self, Input, OutputFlags};
 
 /// The flags of `judge`.
 #[derive(Clone, Debug, clap::Args)]

@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::args::{self, Format, History, OutputFlags, RunOptions, Words};
+use crate::sink::Format;
+use super::args::{self, History, OutputFlags, RunOptions, Words};
 use super::target::{self, Target};
 use super::usage::Usage;
 use crate::address::{EhloName, Host, Mailbox, Sender};

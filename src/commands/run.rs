@@ -13,6 +13,7 @@ use crate::cli::run::RunArgs;
 use crate::dns::Dns;
 use crate::ledger::RunLedger;
 use crate::probe::Probe;
+use crate::record::Diagnosis;
 use crate::run::{self, Setup};
 use crate::stage::Stage;
 use crate::wire::Trust;
@@ -33,11 +34,11 @@ pub(super) fn run(args: RunArgs) -> Done {
         simulated: false,
         probes: probes.into_iter().map(Arc::<Probe>::new).collect(),
     };
-    runtime()?.block_on(shown(setup, show))
+    runtime()?.block_on(async { Ok(shown(setup, show).await?.status) })
 }
 
 /// Runs and shows at once, and stops in order when the operator says so.
-pub(super) async fn shown(setup: Setup, show: Show) -> Done {
+pub(super) async fn shown(setup: Setup, show: Show) -> Result<End, Failure> {
     let dry_run = setup.dry_run;
     let (stop, cancel) = watch::channel(false);
     let (tell, events) = mpsc::channel(256);
@@ -47,12 +48,21 @@ pub(super) async fn shown(setup: Setup, show: Show) -> Done {
     let shown = show.all(events, &stop).await;
     let summary = running.await.map_err(|e| Failure::ours(format!("the run broke off: {e}")))?;
     let nagios = shown.nagios;
-    match (summary, shown.failure) {
-        (Err(error), _) => Err(Failure { status: if nagios.is_some() { 3 } else { 2 }, ..Failure::config(error) }),
-        (Ok(_), Some(failure)) => Ok(failure.status),
-        (Ok(_), None) if dry_run => Ok(0),
-        (Ok(summary), None) => Ok(nagios.unwrap_or(summary.exit)),
-    }
+    let status = match (summary, shown.failure) {
+        (Err(error), _) => {
+            return Err(Failure { status: if nagios.is_some() { 3 } else { 2 }, ..Failure::config(error) });
+        }
+        (Ok(_), Some(failure)) => failure.status,
+        (Ok(_), None) if dry_run => 0,
+        (Ok(summary), None) => nagios.unwrap_or(summary.exit),
+    };
+    Ok(End { status, diagnoses: shown.diagnoses })
+}
+
+/// What a run that was shown came to.
+pub(super) struct End {
+    pub(super) status: u8,
+    pub(super) diagnoses: Vec<Diagnosis>,
 }
 
 /// The first SIGINT or SIGTERM ends the run in order, the second at once.

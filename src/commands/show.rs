@@ -6,11 +6,13 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 
 use super::Failure;
 use crate::cli::args::{Output, Progress as When};
-use crate::record::Line;
+use crate::ledger::later;
+use crate::record::{Diagnosis, Line};
 use crate::run::Event;
 use crate::sink::progress::Progress;
 use crate::sink::{self, Detail, Format, Look, Sink, nagios};
@@ -39,6 +41,7 @@ pub(super) struct Show {
     format: Format,
     /// Kept for the status that monitoring systems want.
     lines: Vec<Line>,
+    diagnoses: Vec<Diagnosis>,
     progress: Option<Progress>,
     wants_progress: bool,
     quiet: bool,
@@ -61,11 +64,19 @@ impl Show {
             record,
             format: output.format,
             lines: Vec::new(),
+            diagnoses: Vec::new(),
             progress: None,
             wants_progress: output.progress == When::Auto && io::stderr().is_terminal() && !output.quiet,
             quiet: output.quiet,
             failure: None,
         })
+    }
+
+    /// Says something before the run, to people only.
+    pub(super) fn preface(&mut self, text: &str) {
+        if self.format == Format::Text && !self.quiet {
+            self.out(text);
+        }
     }
 
     /// Shows everything until the run has no more to say. When nobody is left to be told, `stop`
@@ -86,12 +97,15 @@ impl Show {
         }
         self.tell(|sink| sink.finish());
         let status = (self.format == Format::Nagios).then(|| nagios::status(&self.lines));
-        Shown { nagios: status, failure: self.failure }
+        Shown { nagios: status, diagnoses: self.diagnoses, failure: self.failure }
     }
 
     fn line(&mut self, line: &Line) {
         if let (Line::Session(session), Some(progress)) = (line, &mut self.progress) {
             progress.session(session);
+        }
+        if let Line::Diagnosis(diagnosis) = line {
+            self.diagnoses.push((**diagnosis).clone());
         }
         self.tell(|sink| sink.line(line));
         if self.format == Format::Nagios {
@@ -105,9 +119,9 @@ impl Show {
             let _ = writeln!(err, "mxprobe: not probed: {}", visible(what));
         }
         if lasts > LONG && !self.quiet {
+            let end = later(Timestamp::now(), lasts);
             let lasts = humantime::format_duration(Duration::from_secs(lasts.as_secs()));
-            let end = crate::run::in_(lasts.get_ref());
-            let _ = writeln!(err, "mxprobe: {sessions} sessions, at least {lasts}, until about {end}");
+            let _ = writeln!(err, "mxprobe: {sessions} sessions, at least {lasts}, until about {end:.0}");
         }
         self.progress = Some(Progress::new(sessions as u64, self.wants_progress));
     }
@@ -156,6 +170,7 @@ impl Show {
 pub(super) struct Shown {
     /// The status for a monitoring system, where that is the format.
     pub(super) nagios: Option<u8>,
+    pub(super) diagnoses: Vec<Diagnosis>,
     /// An output that could not be written, already told.
     pub(super) failure: Option<Failure>,
 }

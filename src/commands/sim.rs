@@ -1,0 +1,89 @@
+//! `sim`: serves a scripted provider, DNS and SMTP, on loopback until it is told to stop.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::sync::Arc;
+
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::watch;
+
+use super::run::stop_on_signals;
+use super::{Done, Failure, print, runtime};
+use crate::cli::sim::SimArgs;
+use crate::drive::turned;
+use crate::sim::{Ports, Provider, Scenario, Seen};
+
+pub(super) fn sim(args: &SimArgs) -> Done {
+    let name = args.scenario.display().to_string();
+    let text = std::fs::read_to_string(&args.scenario).map_err(|e| Failure::config(format!("{name}: {e}")))?;
+    let scenario = Scenario::parse(&name, &text).map_err(Failure::config)?;
+    let create = |path: &std::path::PathBuf| {
+        File::create(path).map_err(|e| Failure::config(format!("--log {}: {e}", path.display())))
+    };
+    let log = args.log.as_ref().map(create).transpose()?;
+    let ports = Ports { dns: args.dns_port.unwrap_or(0), smtp: args.port.unwrap_or(0) };
+    runtime()?.block_on(async {
+        let provider = Provider::start(scenario, ports).await;
+        let provider = provider.map_err(|e| Failure::config(format!("{name}: the ports cannot be served: {e}")))?;
+        print(invitation(&provider).as_bytes())?;
+        let (stop, cancel) = watch::channel(false);
+        stop_on_signals(Arc::new(stop))?;
+        serve(&provider, log, cancel).await?;
+        provider.stop().await;
+        Ok(0)
+    })
+}
+
+/// Where the provider is, and how to look at it.
+fn invitation(provider: &Provider) -> String {
+    let scenario = provider.scenario();
+    let (dns, port) = (provider.dns(), provider.port());
+    let targets: Vec<_> = scenario.probe.targets.iter().map(ToString::to_string).collect();
+    let sources: Vec<_> = scenario.probe.sources.iter().map(|ip| format!(" --source {ip}")).collect();
+    let mut text = format!("{} (a simulated provider)\ndns   {dns}\n", scenario.description);
+    for (address, host) in provider.addresses() {
+        text.push_str(&format!("smtp  {address}:{port} {host}\n"));
+    }
+    text.push_str(&format!("try   mxprobe run {} --dns {dns} --port {port}{}\n", targets.join(" "), sources.concat()));
+    text
+}
+
+/// Writes down every connection as it ends, until the operator stops it.
+async fn serve(provider: &Provider, mut log: Option<File>, mut cancel: watch::Receiver<bool>) -> Result<(), Failure> {
+    let mut ended = provider.ended();
+    loop {
+        let seen = tokio::select! {
+            () = turned(&mut cancel) => return Ok(()),
+            seen = ended.recv() => seen,
+        };
+        match (seen, &mut log) {
+            (Ok(seen), Some(file)) => {
+                writeln!(file, "{}", line(&seen)).map_err(|e| Failure::ours(format!("--log: {e}")))?;
+            }
+            (Err(RecvError::Lagged(missed)), Some(_)) => {
+                let _ = writeln!(io::stderr(), "mxprobe: --log: {missed} connections were too many to write down");
+            }
+            (Err(RecvError::Closed), _) => return Ok(()),
+            _ => {}
+        }
+    }
+}
+
+/// One connection as a JSON line: when, from where to where, what was said, how it ended.
+fn line(seen: &Seen) -> serde_json::Value {
+    serde_json::json!({
+        "type": "seen",
+        "at-ms": crate::record::ms(seen.at),
+        "until-ms": seen.until.map(crate::record::ms),
+        "source": seen.source,
+        "address": seen.address,
+        "mx": seen.host.as_str(),
+        "backend": seen.backend,
+        "attempt": seen.attempt,
+        "behaviour": seen.behaviour,
+        "tls": seen.tls,
+        "commands": seen.commands,
+        "message-bytes": seen.message_bytes,
+        "ended": seen.ended.map(|ended| ended.as_str()),
+    })
+}
