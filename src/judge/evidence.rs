@@ -197,7 +197,7 @@ impl Evidence {
             said: reply.map(|lines| names.said(lines)),
             detail: s.detail.as_ref().filter(|_| reply.is_none()).and_then(|t| names.name(&t.0)),
             tls: s.tls.is_some(),
-            expected: s.expected,
+            expected: s.expected && s.kind != Kind::Completed,
             inconsistent,
             overload,
             weight: 1,
@@ -358,7 +358,7 @@ impl<'a> From<&'a Session> for Lean<'a> {
             reply: s.reply.as_deref().map(texts),
             notes: texts(&s.notes),
             detail: text(&s.detail),
-            expected: s.expected,
+            expected: s.expected && s.kind != Kind::Completed,
             tls: s.tls.as_ref().map(|t| LeanTls { names: texts(&t.names) }),
         }
     }
