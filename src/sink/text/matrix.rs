@@ -64,10 +64,10 @@ pub(super) fn backends<W: io::Write>(
     if found.is_empty() {
         return Ok(());
     }
-    let mut rows = vec![["address", "backend", "failed"].map(|name| piece(DIM, name)).to_vec()];
+    let mut rows = vec![["address", "failed", "backend"].map(|name| piece(DIM, name)).to_vec()];
     for (address, backends) in found {
         for (backend, cell) in backends {
-            rows.push(vec![piece(PLAIN, address.to_string()), piece(PLAIN, backend), count(&cell)]);
+            rows.push(vec![piece(PLAIN, address.to_string()), count(&cell), piece(PLAIN, backend)]);
         }
     }
     paper.blank()?;
