@@ -175,18 +175,24 @@ impl<W: io::Write> Paper<W> {
         if taken == indent && began { Ok(()) } else { self.line(line) }
     }
 
-    /// Rows in columns that are as wide as their widest piece, two blanks apart, `indent` in. What
-    /// the width does not hold follows in further blocks, each with the first column before it.
-    pub(super) fn table(&mut self, indent: usize, rows: &[Vec<Piece>]) -> io::Result<()> {
+    /// Rows in columns that are as wide as their widest piece, two blanks apart. What the width does
+    /// not hold follows in further blocks, each with the first column before it; the last `tail`
+    /// columns stay together.
+    pub(super) fn table(&mut self, rows: &[Vec<Piece>], tail: usize) -> io::Result<()> {
         let mut widths = Vec::new();
         for row in rows {
             widths.resize(widths.len().max(row.len()), 0);
             row.iter().zip(&mut widths).for_each(|(piece, width)| *width = piece.width().max(*width));
         }
+        let tail = widths.len().saturating_sub(tail);
+        let tail_width = widths[tail..].iter().map(|width| width + 2).sum::<usize>();
         let mut next = 1;
         while next == 1 || next < widths.len() {
-            let (first, mut taken) = (next, indent + widths.first().unwrap_or(&0));
+            let (first, mut taken) = (next, *widths.first().unwrap_or(&0));
             while next < widths.len() && (next == first || taken + 2 + widths[next] <= self.width) {
+                if next == tail && next > first && taken + tail_width > self.width {
+                    break;
+                }
                 taken += 2 + widths[next];
                 next += 1;
             }
@@ -199,7 +205,7 @@ impl<W: io::Write> Paper<W> {
                 let cells = row.iter().take(1).cloned().chain(here(row));
                 let widths = widths.iter().take(1).chain(&widths[first..]);
                 let padded = cells.zip(widths).flat_map(|(piece, width)| piece.padded(width + 2));
-                self.line(std::iter::once(blanks(indent)).chain(padded))?;
+                self.line(padded)?;
             }
             next = next.max(2);
         }
@@ -277,9 +283,11 @@ mod tests {
     fn a_wide_table_goes_on_below() {
         let row = |cells: [&str; 4]| cells.map(|cell| piece(PLAIN, cell)).to_vec();
         let rows = [row(["name", "a23456789", "b23456789", "c23456789"]), row(["first one", "1", "2", ""])];
-        let out = drawn(40, |paper| paper.table(0, &rows));
+        let out = drawn(40, |paper| paper.table(&rows, 0));
         assert_eq!(out, "name       a23456789  b23456789\nfirst one  1          2\n\nname       c23456789\n");
-        let out = drawn(40, |paper| paper.table(0, &[row(["name", "1", &"x".repeat(60), ""])]));
+        let out = drawn(40, |paper| paper.table(&rows, 2));
+        assert_eq!(out, "name       a23456789\nfirst one  1\n\nname       b23456789  c23456789\nfirst one  2\n");
+        let out = drawn(40, |paper| paper.table(&[row(["name", "1", &"x".repeat(60), ""])], 0));
         assert_eq!(out, format!("name  1\n\nname  {}…\n", "x".repeat(33)));
     }
 }
