@@ -4,7 +4,7 @@
 //! It knows nothing of how the lines came about: probed now, read from a file, imported. A failed
 //! write is handed back as it is; that a reader went away (a broken pipe) is the caller's to judge.
 //!
-//! [`recording`], [`grid`], [`faults`] and [`timing`] hold what several outputs draw.
+//! `recording`, `grid`, `faults` and `timing` hold what several outputs draw.
 
 use std::io::{self, Write as _};
 

@@ -103,9 +103,15 @@ pub fn exit(tally: Tally, diagnoses: &[Diagnosis]) -> u8 {
     }
 }
 
+/// The exit status of `judge`: 0 healthy, 1 anything else.
+#[must_use]
+pub fn judged(diagnoses: &[Diagnosis]) -> u8 {
+    u8::from(diagnoses.iter().any(|d| d.kind != DiagnosisKind::Healthy))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Tally, exit};
+    use super::{Tally, exit, judged};
     use crate::record::{Confidence, Diagnosis, DiagnosisKind};
 
     fn diagnosis(kind: DiagnosisKind) -> Diagnosis {
@@ -135,6 +141,7 @@ mod tests {
             let diagnoses: Vec<_> = kinds.split_whitespace().map(|kind| diagnosis(kind.parse().unwrap())).collect();
             let tally = Tally { completed, failed, local, skipped };
             assert_eq!(exit(tally, &diagnoses), want, "{tally:?} {kinds}");
+            assert_eq!(judged(&diagnoses), u8::from(!matches!(kinds, "" | "healthy")), "{kinds}");
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::recording::Recording;
+use crate::judge::statistics::{could_have_missed, wilson};
 use crate::record::{DiagnosisKind, Kind, Role, Session};
 use crate::smtp::reply::Class;
 use crate::stage::Stage;
@@ -222,6 +223,23 @@ impl Cell {
     /// The most frequent failure; of equals, the worse.
     pub(super) fn mark(&self) -> Option<Mark> {
         self.marks.iter().max_by_key(|(mark, count)| (**count, std::cmp::Reverse(**mark))).map(|(mark, _)| *mark)
+    }
+
+    /// What the failures say of the rate behind them, at 95 %: Wilson's interval, or where there
+    /// are none, the bound up to which a fault could have been missed. Empty without sessions.
+    pub(super) fn interval(&self) -> String {
+        let percent = |rate: f64| match rate * 100.0 {
+            percent if percent < 9.95 => format!("{percent:.1}"),
+            percent => format!("{percent:.0}"),
+        };
+        match (self.failed, self.tried) {
+            (_, 0) => String::new(),
+            (0, tried) => format!("<{}%", percent(could_have_missed(tried))),
+            (failed, tried) => {
+                let (low, high) = wilson(failed.min(tried), tried);
+                format!("{}-{}%", percent(low), percent(high))
+            }
+        }
     }
 
     /// What is drawn: `.`, `Dm`, `Dm 2/3`, `Dm+ 2/3`; nothing where nothing was planned.

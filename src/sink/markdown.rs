@@ -99,7 +99,7 @@ impl<W: io::Write> Ticket<'_, W> {
             let port = port.map_or_else(String::new, |port| format!(" port {port}"));
             rows[0].push(self.inline(&format!("{addresses}{port}")));
         }
-        rows[0].push("failed".to_owned());
+        rows[0].extend(["failed", "95 %"].map(str::to_owned));
         if controlled {
             rows[0].push("control".to_owned());
         }
@@ -108,7 +108,7 @@ impl<W: io::Write> Ticket<'_, W> {
             let neutral = if row.neutral { " (neutral)" } else { "" };
             let mut line = vec![self.inline(&format!("{}{neutral}", ranges(row.sources.iter().copied())))];
             line.extend(cells.iter().map(Cell::symbol));
-            line.push(format!("{}/{}", row.total.failed, row.total.tried));
+            line.extend([format!("{}/{}", row.total.failed, row.total.tried), row.total.interval()]);
             if controlled {
                 line.push(if row.control.failed == 0 && row.control.tried > 0 {
                     "ok".into()

@@ -22,11 +22,11 @@ fn diagnosis<W: io::Write>(paper: &mut Paper<W>, d: &Diagnosis) -> io::Result<()
     let what = d.code.map_or_else(String::new, |code| format!(" ({code})"));
     let at = d.stage.map(|stage| format!("at {stage}{what}"));
     let mut who = vec![ranges(d.sources.iter().copied()), ranges(d.addresses.iter().copied()), d.backends.join(", ")];
-    who.extend(at);
-    who.push(format!("confidence {}", d.confidence));
     who.retain(|names| !names.is_empty());
     let head = piece(style.bold(), format!("{}  {}  ", d.rank, called(d.kind)));
-    paper.items(head, who.into_iter().map(|fact| vec![piece(BOLD, fact)]))?;
+    let facts = at.into_iter().chain([format!("confidence {}", d.confidence)]).collect::<Vec<_>>().join(", ");
+    paper.flow(head, BOLD, &facts)?;
+    field(paper, "who", &[who.join("; ")])?;
     field(paper, "whose", &[side(d.kind).to_owned()])?;
     field(paper, "because", &d.because)?;
     if !d.candidates.is_empty() {

@@ -34,10 +34,9 @@ pub(super) fn head<W: io::Write>(paper: &mut Paper<W>, recording: &Recording) ->
     }
     let named: Vec<Option<&str>> = match recording.domains() {
         domains if domains.iter().any(Option::is_some) => domains,
-        mut hosts => {
+        hosts => {
             let targets = recording.runs.iter().flat_map(|run| &run.targets).map(String::as_str);
-            hosts.extend(targets.map(Some));
-            hosts
+            targets.map(Some).chain(hosts).collect()
         }
     };
     for domain in named {

@@ -30,7 +30,7 @@ pub(super) fn matrix<W: io::Write>(paper: &mut Paper<W>, domain: Option<&str>, g
     let (corner, heads, key) = column_names(&drawn.columns, paper.width());
     let corner = if corner.is_empty() { domain.unwrap_or_default().chars().take(NAME).collect() } else { corner };
     paper.blank()?;
-    paper.table(0, &table(grid, drawn, &names, corner, heads))?;
+    paper.table(&table(grid, drawn, &names, corner, heads), 2 + usize::from(controlled(drawn)))?;
     paper.blank()?;
     let legend = drawn
         .legend()
@@ -39,7 +39,8 @@ pub(super) fn matrix<W: io::Write>(paper: &mut Paper<W>, domain: Option<&str>, g
     let ranked =
         drawn.rows.iter().map(|r| &r.ranks).chain(drawn.columns.iter().map(|c| &c.ranks)).any(|r| !r.is_empty());
     let pointer = vec![piece(BOLD, "[1]"), piece(PLAIN, " "), piece(DIM, "see diagnosis 1")];
-    paper.items(piece(PLAIN, ""), legend.chain(ranked.then_some(pointer)))?;
+    let rate = vec![piece(BOLD, "95 %"), piece(DIM, " interval of the failure rate")];
+    paper.items(piece(PLAIN, ""), legend.chain(ranked.then_some(pointer)).chain([rate]))?;
     for (name, text) in key.into_iter().chain(row_key(&drawn.rows, &names)) {
         paper.flow(piece(BOLD, format!("{name:4}")), DIM, &text)?;
     }
@@ -64,21 +65,22 @@ pub(super) fn backends<W: io::Write>(
     if found.is_empty() {
         return Ok(());
     }
-    let mut rows = vec![["address", "backend", "failed"].map(|name| piece(DIM, name)).to_vec()];
+    let mut rows = vec![["address", "failed", "95 %", "backend"].map(|name| piece(DIM, name)).to_vec()];
     for (address, backends) in found {
         for (backend, cell) in backends {
-            rows.push(vec![piece(PLAIN, address.to_string()), piece(PLAIN, backend), count(&cell)]);
+            let [failed, rate] = totals(&cell);
+            rows.push(vec![piece(PLAIN, address.to_string()), failed, rate, piece(PLAIN, backend)]);
         }
     }
     paper.blank()?;
-    paper.table(0, &rows)
+    paper.table(&rows, 0)
 }
 
 fn table(grid: &Grid, drawn: &Grid, names: &[String], corner: String, heads: Vec<String>) -> Vec<Vec<Piece>> {
-    let controlled = drawn.rows.iter().any(|row| !row.control.symbol().is_empty());
+    let controlled = controlled(drawn);
     let mut head = vec![piece(DIM, corner)];
     head.extend(heads.into_iter().map(|head| piece(DIM, head)));
-    head.push(piece(DIM, "failed"));
+    head.extend(["failed", "95 %"].map(|name| piece(DIM, name)));
     if controlled {
         head.push(piece(DIM, "control"));
     }
@@ -94,7 +96,7 @@ fn table(grid: &Grid, drawn: &Grid, names: &[String], corner: String, heads: Vec
     }
     let mut foot = vec![piece(DIM, "failed")];
     foot.extend(drawn.columns.iter().map(|column| count(&column.total)));
-    foot.extend(totals(&grid.total()));
+    foot.push(count(&grid.total()));
     rows.push(foot);
     if drawn.columns.iter().any(|column| !column.ranks.is_empty()) {
         let mut pointers = vec![piece(DIM, "diagnosis")];
@@ -104,13 +106,14 @@ fn table(grid: &Grid, drawn: &Grid, names: &[String], corner: String, heads: Vec
     rows
 }
 
-/// What is said of a whole row: failures of trials.
-fn totals(cell: &Cell) -> Vec<Piece> {
-    let style = if cell.failed > 0 { BAD } else { PLAIN };
-    match cell.tried {
-        0 => vec![piece(DIM, "-")],
-        tried => vec![piece(style, format!("{}/{tried}", cell.failed))],
-    }
+/// Whether there were controls.
+fn controlled(grid: &Grid) -> bool {
+    grid.rows.iter().any(|row| !row.control.symbol().is_empty())
+}
+
+/// What is said of a whole row: failures of trials, and what they say of the rate.
+fn totals(cell: &Cell) -> [Piece; 2] {
+    [count(cell), piece(DIM, cell.interval())]
 }
 
 fn count(cell: &Cell) -> Piece {

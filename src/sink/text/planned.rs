@@ -16,7 +16,7 @@ pub(super) fn planned<W: io::Write>(paper: &mut Paper<W>, recording: &Recording)
     let mut rows = vec![["", "starts", "from", "to", ""].map(|head| piece(DIM, head)).to_vec()];
     rows.extend(recording.planned.iter().map(|session| row(session, first.at)));
     paper.blank()?;
-    paper.table(0, &rows)?;
+    paper.table(&rows, 0)?;
     let text = format!("nothing was opened; the last session would start {} after the first", after(last.at, first.at));
     paper.blank()?;
     paper.flow(piece(PLAIN, ""), PLAIN, &text)

@@ -29,7 +29,7 @@ pub(super) fn timing<W: io::Write>(paper: &mut Paper<W>, recording: &Recording) 
         ]);
     }
     paper.blank()?;
-    paper.table(0, &rows)
+    paper.table(&rows, 0)
 }
 
 /// Versions and ciphers, problems, and the first certificate to expire.
