@@ -58,7 +58,12 @@ impl Line {
             "run" => Self::Run(serde_json::from_str(text)?),
             "lookup" => Self::Lookup(serde_json::from_str(text)?),
             "check" => Self::Check(serde_json::from_str(text)?),
-            "planned" => Self::Planned(serde_json::from_str(text)?),
+            "planned" => {
+                let mut fields: serde_json::Map<_, _> = serde_json::from_str(text)?;
+                // The variant's own tag; kept, it would be written twice.
+                fields.shift_remove("type");
+                Self::Planned(fields)
+            }
             "session" => Self::Session(serde_json::from_str(text)?),
             "passed" => Self::Passed(serde_json::from_str(text)?),
             "report" => Self::Report(serde_json::from_str(text)?),
