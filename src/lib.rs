@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod catalog;
 pub mod record;
 pub mod report;
 pub mod smtp;
