@@ -88,7 +88,8 @@ fn faults(case: &Case, reading: &Reading, only: Option<&[&str]>) -> Vec<String> 
 }
 
 fn told(reports: &[Report]) -> String {
-    reports.iter().map(|r| format!("\n    {:?} {:?} {:?}", r.mta, r.stage, r.evidence)).collect()
+    let each: Vec<String> = reports.iter().map(|r| format!("{:?} {:?} {:?}", r.mta, r.stage, r.evidence)).collect();
+    each.join("\n    ")
 }
 
 #[test]
@@ -120,8 +121,8 @@ const MANGLES: [(&str, Mangle, &[&str]); 10] = [
         },
         ALL,
     ),
-    ("quoted", |text| text.lines().map(|line| format!("> {line}\n")).collect(), ALL),
-    ("quoted twice", |text| text.lines().map(|line| format!("> > {line}\n")).collect(), ALL),
+    ("quoted", |text| format!("> {}", text.trim_end().replace('\n', "\n> ")), ALL),
+    ("quoted twice", |text| format!("> > {}", text.trim_end().replace('\n', "\n> > ")), ALL),
     ("literal line ends", |text| text.trim_end().replace('\n', "\\n"), ALL),
     ("CR LF", |text| text.replace('\n', "\r\n"), ALL),
     ("hard spaces", |text| text.replace(' ', "\u{a0}"), ALL),

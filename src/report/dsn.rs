@@ -26,7 +26,7 @@ pub(crate) fn read(mail: &Mail) -> Vec<Report> {
     let known = reports.len().max(1);
     let unplaced = |reports: Vec<Report>| reports.into_iter().map(|report| ((), report)).collect();
     let whole = reports.is_empty();
-    reports = join(unplaced(reports), unplaced(told)).into_iter().map(|(_, report)| report).collect();
+    reports = join(unplaced(reports), unplaced(told)).into_iter().map(|((), report)| report).collect();
     if !whole {
         // The fields name every recipient; what else the text mentions is no report of its own.
         reports.truncate(known);

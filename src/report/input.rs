@@ -432,8 +432,12 @@ impl Pieces {
             // msmtp's messages and dialog tell the attempt of its log line again.
             if report.mta.as_deref() == Some(msmtp::NAME)
                 && let Some((held, _)) = &mut self.held
-                && held.code == report.code
+                && (held.code == report.code || held.code.is_none())
             {
+                if held.code.is_none() && report.code.is_some() {
+                    (held.code, held.enhanced, held.kind) = (report.code, report.enhanced, report.kind);
+                    held.reply.clone_from(&report.reply);
+                }
                 held.stage = held.stage.or(report.stage);
                 held.kind = held.kind.or(report.kind);
                 continue;

@@ -160,7 +160,7 @@ fn program(text: &str) -> Option<(&str, &str, &str)> {
         && name.len() < 60
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-_.()@".contains(&b));
     let known = !pid.is_empty()
-        || ["courier", "qmail", "exim", "nullmailer", "smtpd", "sendmail", "sm-mta", "postfix", "msmtp"]
+        || ["courier", "qmail", "exim", "nullmailer", "smtpd", "sendmail", "sm-mta", "postfix"]
             .iter()
             .any(|k| name.starts_with(k));
     (sound && known && name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic())).then_some((name, pid, rest))

@@ -53,10 +53,10 @@ fn whole(text: &str) -> Vec<(usize, Report)> {
         let dialog = msmtp::dialog(text);
         return dialog.or(message).map(|report| (0, report)).into_iter().collect();
     }
-    if let Some((at, told)) = text.split_once("smtp: Failed: ").map(|(before, told)| (before.len(), told))
+    if let Some((at, told)) = text.split_once("smtp: Failed:").map(|(before, told)| (before.len(), told))
         && !text[..at].ends_with(|c: char| c != '\n')
     {
-        return nullmailer::failed(told.trim()).map(|report| (at, report)).into_iter().collect();
+        return vec![(at, nullmailer::failed(told.trim()))];
     }
     if let Some(report) = qmail::remote(text.trim()) {
         return vec![(0, report)];
