@@ -8,6 +8,7 @@
 //! what people paste.
 
 mod amazonses;
+mod bare;
 mod bounce;
 mod courier;
 mod dma;

@@ -94,7 +94,9 @@ fn section(writer: Option<&str>, text: &str) -> Option<Report> {
         Some(exim::NAME) => exim::section(text),
         Some(exchange::NAME) => exchange::section(text),
         Some(oracle::NAME) => reasoned(text),
-        Some(nullmailer::NAME) => nullmailer::failed(text.trim()),
+        Some(nullmailer::NAME) => {
+            Some(nullmailer::failed(text.trim())).filter(|report| report.code.is_some() || report.kind.is_some())
+        }
         _ => bare(text),
     })?;
     if report.mta.is_none() {

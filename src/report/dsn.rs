@@ -15,7 +15,7 @@ use crate::smtp::reply::Class;
 pub(crate) fn read(mail: &Mail) -> Vec<Report> {
     let writer = bounce::writer(mail);
     let message = mail.status.first().filter(|group| !is_recipient(group));
-    let local_host = message.and_then(|group| value(group, "reporting-mta")).map(|v| bare(v).to_owned());
+    let local_host = message.and_then(reporter);
     let mut reports: Vec<Report> =
         mail.status.iter().filter(|group| is_recipient(group)).filter_map(|group| recipient(group, message)).collect();
     let relayed = reports.is_empty() && mail.status.iter().any(is_recipient);
@@ -23,15 +23,18 @@ pub(crate) fn read(mail: &Mail) -> Vec<Report> {
         return reports;
     }
     let told = bounce::read(mail, writer);
-    if reports.is_empty() {
-        reports = told;
-    } else {
-        join(&mut reports, told);
+    let known = reports.len().max(1);
+    let unplaced = |reports: Vec<Report>| reports.into_iter().map(|report| ((), report)).collect();
+    let whole = reports.is_empty();
+    reports = join(unplaced(reports), unplaced(told)).into_iter().map(|((), report)| report).collect();
+    if !whole {
+        // The fields name every recipient; what else the text mentions is no report of its own.
+        reports.truncate(known);
     }
     for report in &mut reports {
         "dsn".clone_into(&mut report.format);
         report.mta = report.mta.take().or_else(|| writer.map(str::to_owned));
-        report.local_host = report.local_host.take().or_else(|| local_host.clone().filter(|h| !h.is_empty()));
+        report.local_host = report.local_host.take().or_else(|| local_host.clone());
         if report.mta.as_deref() == Some(amazonses::NAME) || report.mta.is_none() {
             amazonses::expired(report);
         }
@@ -152,21 +155,32 @@ fn postfix_settle(report: &mut Report, told: &str) {
     }
 }
 
-/// Puts what the text tells beside what the fields say, recipient by recipient.
-fn join(reports: &mut [Report], told: Vec<Report>) {
-    let mut told: Vec<Option<Report>> = told.into_iter().map(Some).collect();
+/// Puts what the text tells beside what the fields say, recipient by recipient; what finds no place
+/// is kept at the end.
+pub(crate) fn join<T>(fields: Vec<(T, Report)>, told: Vec<(T, Report)>) -> Vec<(T, Report)> {
     let same = |a: &Option<String>, b: &Option<String>| {
         a.as_deref().zip(b.as_deref()).is_some_and(|(a, b)| a.eq_ignore_ascii_case(b))
     };
-    let alone = reports.len() == 1 && told.len() == 1;
-    for report in reports {
+    let alone = fields.len() == 1 && told.len() == 1;
+    let mut told: Vec<Option<(T, Report)>> = told.into_iter().map(Some).collect();
+    let mut joined = Vec::with_capacity(fields.len());
+    for (at, mut report) in fields {
         let found = told
             .iter_mut()
-            .find(|t| t.as_ref().is_some_and(|t| alone || same(&t.recipient, &report.recipient)))
+            .find(|t| t.as_ref().is_some_and(|(_, t)| alone || same(&t.recipient, &report.recipient)))
             .and_then(Option::take);
-        let Some(text) = found else { continue };
-        add(report, text);
+        if let Some((_, text)) = found {
+            add(&mut report, text);
+        }
+        joined.push((at, report));
     }
+    joined.extend(told.into_iter().flatten());
+    joined
+}
+
+/// The host in `Reporting-MTA`.
+pub(crate) fn reporter(message: &Group) -> Option<String> {
+    value(message, "reporting-mta").map(|v| bare(v).to_owned()).filter(|host| !host.is_empty())
 }
 
 fn add(report: &mut Report, text: Report) {

@@ -25,6 +25,7 @@ const OWN: [&str; 9] = [
 ];
 
 pub(crate) fn sentences(s: &Squeezed<'_>, hits: &mut Vec<Hit>) {
+    let first = hits.len();
     for phrase in s.all("gave this error").chain(s.all("gave this non-delivery error")) {
         let line = s.text[..phrase.start].rfind('\n').map_or(0, |at| at + 1);
         let (mx, address) = wording::host_and_address(
@@ -55,7 +56,10 @@ pub(crate) fn sentences(s: &Squeezed<'_>, hits: &mut Vec<Hit>) {
         hits.push(Hit::new(phrase, by(NAME), last_error));
     }
     for phrase in s.all("Primary target IP address responded with") {
-        hits.push(Hit::new(phrase, by(NAME), quoted));
+        // Inside what a remote server returned it is part of that.
+        if !hits[first..].iter().any(|hit| hit.span.end <= phrase.start && phrase.start - hit.span.end < 60) {
+            hits.push(Hit::new(phrase, by(NAME), quoted));
+        }
     }
 }
 

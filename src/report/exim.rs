@@ -190,6 +190,13 @@ fn after_command(report: &mut Report, rest: &str) {
         report.stage = wording::command_stage(command);
         return;
     }
+    // HELO got no answer: what EHLO got is the ending.
+    if let Some((_, reply)) = rest.split_once("(EHLO response was:") {
+        report.kind = Some(Kind::Rejected);
+        report.stage = Some(Stage::Ehlo);
+        sentence::quote(report, reply.rsplit_once(')').map_or(reply, |(reply, _)| reply));
+        return;
+    }
     let command = command_end(rest);
     let (_, told) = rest.split_at(command);
     if report.kind == Some(Kind::Rejected) {

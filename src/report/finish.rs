@@ -1,7 +1,8 @@
 //! What every report gets at the end, whoever read it: what follows from its reply alone.
 
-use super::reply::{self, Quoted};
+use super::reply::Quoted;
 use super::{postfix, text};
+use crate::catalog;
 use crate::record::{Kind, Report};
 use crate::smtp::reply as smtp;
 
@@ -22,14 +23,13 @@ pub(crate) fn finish(report: &mut Report) {
         _ => None,
     }));
     let told = report.reply.as_deref().and_then(Quoted::read);
-    let told = told.as_ref().map_or(report.reply.as_deref().unwrap_or_default(), |quoted| quoted.text.as_str());
+    let told = told.map_or_else(|| report.reply.clone().unwrap_or_default(), |quoted| quoted.text);
     if report.reply.is_some() {
-        report.tag = smtp::tag(told).map(str::to_owned);
-        report.quoted_source = reply::named_source(told).filter(|ip| Some(*ip) != report.address);
+        report.tag = smtp::tag(&told).map(str::to_owned);
         report.origin =
             report.origin.take().or_else(|| (report.kind == Some(Kind::Rejected)).then(|| "remote".to_owned()));
     }
-    judge(report);
+    judge(report, &told);
     report.domain = report
         .recipient
         .as_deref()
@@ -38,5 +38,22 @@ pub(crate) fn finish(report: &mut Report) {
         .map(|d| d.to_string());
 }
 
-/// What the words of the reply say, and whether they contradict its numbers.
-fn judge(_report: &mut Report) {}
+/// What the words of the reply say, whether they contradict its numbers, and the client it names.
+fn judge(report: &mut Report, told: &str) {
+    if report.reply.is_none() {
+        return;
+    }
+    report.text_class = catalog::text_class(told);
+    let kept = report.status.as_deref().is_some_and(|status| status.starts_with('4'));
+    let permanent = report.code.is_some_and(|code| code.class() == smtp::Class::Permanent);
+    if kept && permanent
+        || catalog::contradicts(report.code, report.enhanced, report.text_class, report.action.as_deref())
+    {
+        report.notes.push("inconsistent-reply".to_owned());
+    }
+    let mut named = catalog::addresses_named(told);
+    named.retain(|ip| Some(*ip) != report.address);
+    if let [source] = named.as_slice() {
+        report.quoted_source = Some(*source);
+    }
+}

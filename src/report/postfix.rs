@@ -46,7 +46,7 @@ pub(crate) fn sentences(s: &Squeezed<'_>, hits: &mut Vec<Hit>) {
         let colon =
             rest.match_indices(':').map(|(at, _)| at).find(|at| rest[at + 1..].starts_with(char::is_whitespace));
         let Some((host, what)) =
-            colon.map(|at| rest.split_at(at)).filter(|(host, _)| host.split_whitespace().count() <= 2)
+            colon.map(|at| rest.split_at(at)).filter(|(host, _)| host.split_whitespace().count() <= 3)
         else {
             continue;
         };

@@ -53,7 +53,7 @@ pub(crate) fn sentences(s: &Squeezed<'_>, hits: &mut Vec<Hit>) {
 
 /// `L (LIP) to H (IP)`, from behind `while connected from`.
 fn ends(report: &mut Report, rest: &str) {
-    let rest = rest.lines().next().unwrap_or(rest);
+    let rest = collapse(&rest[..sentence::floor(rest, 400)]);
     let Some((local, remote)) = rest.split_once(" to ") else { return };
     let (host, source) = wording::host_and_address(local);
     (report.local_host, report.source) = (host, source);
@@ -63,7 +63,7 @@ fn ends(report: &mut Report, rest: &str) {
 
 /// A line of the log or of the queue page.
 pub(crate) fn line(entry: &Entry<'_>) -> Taken {
-    if !entry.text.contains("while connected from") {
+    if !entry.stamped || !entry.text.contains("while connected from") {
         return Taken::No;
     }
     let Some(report) = sentence::read_as(entry.text, sentences) else { return Taken::No };

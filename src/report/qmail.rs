@@ -156,7 +156,9 @@ fn reply(report: &mut Report, rest: &str) {
         .filter_map(|words| squeezed.find(words, 0))
         .map(|f| f.start)
         .min();
-    sentence::quote(report, rest[..end.unwrap_or(rest.len())].trim_end_matches([' ', '/', '\n', '-']));
+    let told = rest[..end.unwrap_or(rest.len())].trim_start();
+    let told = told.split("\n\n").next().unwrap_or(told);
+    sentence::quote(report, told.trim_end_matches([' ', '/', '\n', '-']));
 }
 
 /// `RCPT TO response; remote host IP said: R`, from behind `most progress was`.

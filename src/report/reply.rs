@@ -1,7 +1,5 @@
 //! Reading a server's reply out of the text that quotes it.
 
-use std::net::IpAddr;
-
 use crate::smtp::reply::{Code, Enhanced};
 
 /// A reply as a report quotes it.
@@ -53,20 +51,6 @@ impl Quoted {
             from = at + 1;
         }
     }
-}
-
-/// The address of a client that a reply names, where it names exactly one.
-pub(crate) fn named_source(text: &str) -> Option<IpAddr> {
-    let mut found = None;
-    for word in text.split(|c: char| !(c.is_ascii_hexdigit() || matches!(c, '.' | ':'))) {
-        let word = word.trim_matches(['.', ':']);
-        let Some(ip) = word.parse::<IpAddr>().ok().filter(|_| word.len() >= 7) else { continue };
-        if found.is_some_and(|other| other != ip) {
-            return None;
-        }
-        found = Some(ip);
-    }
-    found
 }
 
 /// Every run of whitespace as one space, none at the ends.

@@ -4,6 +4,8 @@
 //! once, before the first bad reply to it, and `>>> DATA` stays printed for the final dot as well; with
 //! PIPELINING the replies to RCPT come after it too.
 
+use std::net::IpAddr;
+
 use super::log::{Entry, Recent, Taken};
 use super::reply::{Quoted, collapse};
 use super::sentence::{self, Hit};
@@ -285,7 +287,9 @@ impl Transcript {
 #[derive(Default)]
 pub(crate) struct Log {
     stages: Recent<Stage>,
-    sources: Recent<String>,
+    /// The address of the last connection, and whether a delivery line came since; none where it used
+    /// several.
+    sources: Recent<(Option<IpAddr>, bool)>,
 }
 
 impl Log {
@@ -300,7 +304,9 @@ impl Log {
         }
         let Some((id, text)) = entry.text.split_once(": ") else { return Taken::Other };
         if let Some(source) = text.strip_prefix("SMTP outgoing connect on ") {
-            self.sources.put(id, source.to_owned());
+            let source = wording::ip(source);
+            let several = self.sources.get(id).is_some_and(|(other, used)| !used && *other != source);
+            self.sources.put(id, (source.filter(|_| !several), false));
             return Taken::Other;
         }
         let squeezed = [
@@ -326,7 +332,10 @@ impl Log {
             return Taken::Other;
         }
         let Some(told) = stat(text) else { return Taken::Other };
-        let source = self.sources.get(id).and_then(|source| wording::ip(source));
+        let source = self.sources.get_mut(id).and_then(|(source, used)| {
+            *used = true;
+            *source
+        });
         let Some(mut report) = told.report() else {
             self.stages.take(id);
             return Taken::Other;

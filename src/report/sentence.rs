@@ -55,7 +55,10 @@ pub(crate) fn told(text: &str, mut hits: Vec<Hit>) -> Vec<(Range<usize>, Report)
         .map(|(hit, next)| {
             let Hit { span, mut report, rest } = hit;
             rest(&mut report, &text[span.end..next]);
-            let end = next.min(floor(text, span.end + 300));
+            let lead = text[span.end..next].len()
+                - text[span.end..next].trim_start_matches([' ', ':', '\n', '\r', '\t']).len();
+            let end = text[span.end + lead..next].find("\n\n").map_or(next, |at| span.end + lead + at);
+            let end = end.min(floor(text, span.end + 400));
             report.evidence = Some(reply::collapse(&text[span.start..end]));
             (span.start..next, report)
         })

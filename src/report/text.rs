@@ -4,13 +4,11 @@
 use std::borrow::Cow;
 
 use super::mail::{self, Group};
-use super::reply::{self, Quoted};
-use super::sentence::{self, Hit};
+use super::sentence;
 use super::squeeze::Squeezed;
-use super::{dsn, msmtp, nullmailer, qmail, sendmail, swaks, wording};
-use crate::record::{Kind, Report};
+use super::{bare, dsn, msmtp, nullmailer, qmail, sendmail, swaks, wording};
+use crate::record::Report;
 use crate::smtp::reply::Class;
-use crate::stage::Stage;
 
 /// Reads every error in `text`, each with the number of the line on which it begins, from zero.
 pub(crate) fn read(text: &str) -> Vec<(u64, Report)> {
@@ -18,8 +16,9 @@ pub(crate) fn read(text: &str) -> Vec<(u64, Report)> {
     if found.is_empty() {
         let joined = rejoin(text);
         let (fields, text) = status_fields(&joined);
-        found = fields;
-        found.extend(sentences(&text));
+        let told = sentences(&text);
+        found = dsn::join(fields, told);
+        found.sort_by_key(|(at, _)| *at);
     }
     found
         .into_iter()
@@ -54,10 +53,10 @@ fn whole(text: &str) -> Vec<(usize, Report)> {
         let dialog = msmtp::dialog(text);
         return dialog.or(message).map(|report| (0, report)).into_iter().collect();
     }
-    if let Some((at, told)) = text.split_once("smtp: Failed: ").map(|(before, told)| (before.len(), told))
+    if let Some((at, told)) = text.split_once("smtp: Failed:").map(|(before, told)| (before.len(), told))
         && !text[..at].ends_with(|c: char| c != '\n')
     {
-        return nullmailer::failed(told.trim()).map(|report| (at, report)).into_iter().collect();
+        return vec![(at, nullmailer::failed(told.trim()))];
     }
     if let Some(report) = qmail::remote(text.trim()) {
         return vec![(0, report)];
@@ -78,7 +77,8 @@ fn sentences(text: &str) -> Vec<(usize, Report)> {
         dialect(&squeezed, &mut hits);
     }
     hits.sort_by_key(|hit| (hit.span.start, usize::MAX - hit.span.end));
-    replies(text, &mut hits);
+    bare::replies(text, &mut hits);
+    hits.sort_by_key(|hit| (hit.span.start, usize::MAX - hit.span.end));
     let lead = |at: usize| text[..at].rfind("\n\n").map_or(0, |at| at + 2);
     sentence::told(text, hits)
         .into_iter()
@@ -106,109 +106,42 @@ fn recipient_before(text: &str) -> Option<String> {
     })
 }
 
-/// Replies that no sentence introduces: at the beginning of a line or of a quotation, or with an
-/// enhanced code behind the code.
-fn replies(text: &str, hits: &mut Vec<Hit>) {
-    let mut bare = Vec::new();
-    let mut from = 0;
-    for paragraph in text.split("\n\n") {
-        let range = from..from + paragraph.len();
-        from = range.end + 2;
-        // A sentence that ended the paragraph before waits for its reply here.
-        let expecting = hits.iter().any(|hit| {
-            hit.span.end <= range.start
-                && text[hit.span.end..range.start].trim_matches(|c: char| c.is_whitespace() || c == ':').is_empty()
-        });
-        if expecting {
-            continue;
-        }
-        let taken = hits
-            .iter()
-            .filter(|hit| hit.span.start < range.end && hit.span.end > range.start)
-            .map(|hit| hit.span.start)
-            .min();
-        let free = &text[range.start..taken.unwrap_or(range.end)];
-        let mut at = 0;
-        while let Some((found, quoted)) = Quoted::find(&free[at..]) {
-            let place = range.start + at + found;
-            at += found + 3;
-            let before = text[..place].trim_end_matches([' ', '\t']);
-            let begins = before.is_empty() || before.ends_with(['\n', '(', ':']) || before.ends_with(reply::is_quote);
-            let known = quoted.code.is_some_and(|code| is_smtp(code.get()));
-            let same_class = quoted.enhanced.zip(quoted.code).is_some_and(|(e, c)| u16::from(e.class) == c.get() / 100);
-            if !(known && (same_class || begins && text[place + 3..].starts_with([' ', '-', ':']))) {
-                continue;
-            }
-            // The rest of a reply that goes on for several lines.
-            let _multi = text[place + 3..].starts_with('-');
-            let first = bare.last().is_none_or(|(last, code): &(usize, _)| {
-                *code != quoted.code || text[*last..place].contains("\n\n") || !text[last + 3..].starts_with('-')
-            });
-            if !first {
-                continue;
-            }
-            bare.push((place, quoted.code));
-        }
-        if taken.is_none()
-            && !bare.iter().any(|(place, _)| range.contains(place))
-            && let Some(found) = Squeezed::new(paragraph).find("ESMTP not accepting connections", 0)
-        {
-            let span = range.start + found.start..range.start + found.end;
-            hits.push(Hit::new(
-                span,
-                receiver("ESMTP not accepting connections", wording::by("")),
-                sentence::nothing_follows,
-            ));
-        }
-    }
-    for (at, _) in bare {
-        hits.push(Hit::new(at..at + 3, wording::by(""), |_, _| {}));
-        if let Some(hit) = hits.last_mut() {
-            let rest = &text[at..];
-            let end = rest.find("\n\n").unwrap_or(rest.len());
-            let line = rest[..end].lines().scan(true, |more, line| {
-                let this = *more;
-                *more = line.get(3..4) == Some("-");
-                this.then_some(line)
-            });
-            let mut quoted: String = line.collect::<Vec<_>>().join("\n");
-            if let Some(open) = text[..at].chars().next_back().filter(|c| reply::is_quote(*c) || *c == '(') {
-                let close = if open == '(' { ')' } else { open };
-                let inner = quoted.matches(close).count();
-                if let Some(end) = quoted.rfind(close).filter(|_| inner % 2 == 1) {
-                    quoted.truncate(end);
-                }
-            }
-            sentence::quote(&mut hit.report, &quoted);
-            let told = hit.report.reply.clone().unwrap_or_default();
-            hit.report = receiver(&told, std::mem::take(&mut hit.report));
-        }
-    }
-    hits.sort_by_key(|hit| (hit.span.start, usize::MAX - hit.span.end));
-}
-
-/// What the words of a reply say by themselves of the stage and of the server that wrote it.
-fn receiver(told: &str, mut report: Report) -> Report {
-    let squeezed = Squeezed::new(told);
-    if squeezed.has("ESMTP not accepting connections") {
-        report.stage = Some(Stage::Banner);
-        report.kind = Some(Kind::Rejected);
-        report.stage_why =
-            Some("Postfix's smtpd says so in its greeting only, when a milter rejects the connection".to_owned());
-    }
-    // A server begins its greeting, and some of its replies, with its own name.
-    let mut words = told.split_whitespace().skip(1);
-    let first = words.next().filter(|w| w.parse::<crate::smtp::reply::Enhanced>().is_err()).or_else(|| words.next());
-    report.mx = first.filter(|w| w.matches('.').count() > 1).and_then(wording::host_name);
-    report
-}
-
-fn is_smtp(code: u16) -> bool {
-    matches!(code, 421 | 422 | 431 | 432 | 441 | 442 | 446 | 447 | 449 | 450..=454 | 458 | 459 | 471 | 500..=504 | 510..=513 | 515 | 517 | 519 | 521 | 523 | 530 | 531 | 533..=535 | 538 | 541 | 542 | 550..=558 | 560 | 571 | 573 | 577)
-}
-
-/// Takes blocks of RFC 3464 fields out of a text and reads them.
+/// Reads the blocks of RFC 3464 fields in a text; in what is returned they are blank, so that every
+/// other byte keeps its place.
 fn status_fields(text: &str) -> (Vec<(usize, Report)>, String) {
+    let mut found = Vec::new();
+    let mut rest = text.as_bytes().to_vec();
+    let mut message: Option<Group> = None;
+    let (mut at, mut start) = (0, None);
+    for line in text.split_inclusive('\n').chain(["\n"]) {
+        let goes_on = start.is_some() && line.starts_with([' ', '\t']) && !line.trim().is_empty();
+        if is_status_field(line) {
+            start = start.or(Some(at));
+        } else if let Some(from) = start.filter(|_| !goes_on) {
+            start = None;
+            let block = text[from..at].lines().map(|line| if is_status_field(line) { line.trim_start() } else { line });
+            for group in mail::groups(&block.collect::<Vec<_>>().join("\n")) {
+                let named = |name: &str| group.iter().any(|(n, _)| n == name);
+                if named("diagnostic-code") || named("action") && named("status") || named("final-recipient") {
+                    if let Some(mut report) = dsn::recipient(&group, message.as_ref()) {
+                        report.local_host = message.as_ref().and_then(dsn::reporter);
+                        delayed(&mut report);
+                        found.push((from, report));
+                    }
+                } else if named("reporting-mta") {
+                    message = Some(group);
+                } else {
+                    continue;
+                }
+                rest[from..at].fill(b'\n');
+            }
+        }
+        at += line.len();
+    }
+    (found, String::from_utf8(rest).unwrap_or_default())
+}
+
+fn is_status_field(line: &str) -> bool {
     const NAMES: [&str; 12] = [
         "action",
         "status",
@@ -223,61 +156,11 @@ fn status_fields(text: &str) -> (Vec<(usize, Report)>, String) {
         "received-from-mta",
         "x-actual-recipient",
     ];
-    let (mut found, mut rest) = (Vec::new(), String::with_capacity(text.len()));
-    let mut block: Vec<&str> = Vec::new();
-    let (mut at, mut start) = (0, 0);
-    let mut message: Option<Group> = None;
-    let mut finish = |block: &mut Vec<&str>, start: usize, rest: &mut String| {
-        let lines = std::mem::take(block);
-        for group in mail::groups(&lines.join("\n")) {
-            let named = |name: &str| group.iter().any(|(n, _)| n == name);
-            if named("diagnostic-code") || named("action") && named("status") || named("final-recipient") {
-                if let Some(mut report) = dsn::recipient(&group, message.as_ref()) {
-                    report.local_host = message
-                        .as_ref()
-                        .and_then(|m| m.iter().find(|(n, _)| n == "reporting-mta"))
-                        .map(|(_, v)| v.rsplit(';').next().unwrap_or(v).trim().to_owned());
-                    delayed(&mut report);
-                    found.push((start, report));
-                }
-            } else if named("reporting-mta") {
-                message = Some(group);
-            } else {
-                for line in &lines {
-                    rest.push_str(line);
-                    rest.push('\n');
-                }
-            }
-        }
-    };
-    for line in text.split_inclusive('\n') {
-        let bare = line.trim_end_matches(['\n', '\r']);
-        let name = bare.trim_start().split_once(':').map(|(name, _)| name.trim().to_ascii_lowercase());
-        let known = name.as_deref().is_some_and(|name| {
-            NAMES.contains(&name)
-                || name.starts_with("x-postfix")
-                || name.ends_with("-queue-id")
-                || name.starts_with("x-powermta")
-        });
-        if known {
-            if block.is_empty() {
-                start = at;
-            }
-            block.push(bare.trim_start());
-        } else if !block.is_empty() && !bare.trim().is_empty() && bare.starts_with([' ', '\t']) {
-            block.push(bare);
-        } else {
-            if !block.is_empty() {
-                finish(&mut block, start, &mut rest);
-            }
-            rest.push_str(line);
-        }
-        at += line.len();
-    }
-    if !block.is_empty() {
-        finish(&mut block, start, &mut rest);
-    }
-    (found, rest)
+    let Some((name, _)) = line.trim_start().split_once(':') else { return false };
+    let name = name.trim().to_ascii_lowercase();
+    NAMES.contains(&name.as_str())
+        || name.starts_with("x-")
+            && (name.ends_with("-queue-id") || name.starts_with("x-powermta") || name.starts_with("x-postfix"))
 }
 
 /// `Action: delayed`, a 4.x.x status and a 5xx reply: only Postfix, and only of a greeting.

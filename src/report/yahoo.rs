@@ -12,16 +12,15 @@ pub(crate) const NAME: &str = "yahoo";
 /// sentence of qmail's goes before and no command behind, the stage is not stated.
 pub(crate) fn remote_host_said(report: &mut Report, rest: &str) {
     let rest = rest.split("\n\n").next().unwrap_or(rest).trim_end();
-    let (reply, stage) = match rest.rsplit_once('[') {
-        Some((reply, word)) => match word.trim_end_matches(|c: char| !c.is_alphanumeric()) {
-            "CONNECT" => (reply, Some(Stage::Banner)),
-            "BODY" => (reply, Some(Stage::EndOfData)),
-            word @ ("EHLO" | "HELO" | "MAIL_FROM" | "RCPT_TO" | "DATA" | "STARTTLS" | "AUTH") => {
-                (reply, wording::command_stage(word))
-            }
-            _ => (rest, None),
-        },
-        None => (rest, None),
+    // The brackets may have been lost on the way.
+    let (reply, word) = rest.trim_end_matches(['/', '.', ' ', ']']).rsplit_once(['[', ' ']).unwrap_or((rest, ""));
+    let (reply, stage) = match word {
+        "CONNECT" => (reply, Some(Stage::Banner)),
+        "BODY" => (reply, Some(Stage::EndOfData)),
+        "EHLO" | "HELO" | "MAIL_FROM" | "RCPT_TO" | "DATA" | "STARTTLS" | "AUTH" => {
+            (reply, wording::command_stage(word))
+        }
+        _ => (rest, None),
     };
     if stage.is_some() {
         report.mta = Some(NAME.to_owned());
