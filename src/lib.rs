@@ -3,15 +3,19 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod catalog;
 pub mod dns;
 pub mod drive;
+pub mod duration;
 pub mod ledger;
 pub mod limits;
 pub mod outcome;
 pub mod plan;
 pub mod probe;
 pub mod record;
+pub mod report;
 pub mod run;
+pub mod sim;
 pub mod sink;
 pub mod smtp;
 pub mod source;

@@ -1,8 +1,11 @@
 //! What to probe, from where, how deep and how often: flags and probe file, with every default in
 //! its place. A [`Probe`] holds no question that is still open, save those only DNS can answer.
 
+pub mod file;
+pub mod layer;
+pub mod spelling;
+
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -66,15 +69,6 @@ impl Target {
 pub enum HostSpec {
     Name(Host),
     Address(IpAddr),
-}
-
-impl fmt::Display for HostSpec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Name(host) => write!(f, "{host}"),
-            Self::Address(address) => write!(f, "{address}"),
-        }
-    }
 }
 
 /// Which addresses are probed.

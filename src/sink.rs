@@ -6,17 +6,25 @@
 //!
 //! [`recording`], [`grid`], [`faults`] and [`timing`] hold what several outputs draw.
 
-use std::io;
+use std::io::{self, Write as _};
 
 use crate::record::Line;
 use crate::words::words;
 
 mod faults;
 mod grid;
-pub mod jsonl;
+mod jsonl;
+mod junit;
+mod markdown;
+pub mod metrics;
+pub mod nagios;
+pub mod progress;
+mod prometheus;
 mod recording;
-pub mod text;
+mod text;
 mod timing;
+
+use recording::Recording;
 
 /// Takes a recording, writes it out.
 pub trait Sink {
@@ -44,6 +52,14 @@ words! {
         Text = "text",
         /// The evidence itself.
         Jsonl = "jsonl",
+        /// A check plugin's line for a monitoring system.
+        Nagios = "nagios",
+        /// A test report, each session a case.
+        Junit = "junit",
+        /// A ticket for a postmaster.
+        Markdown = "markdown",
+        /// Metrics for a node exporter's textfile collector.
+        Prometheus = "prometheus",
     }
 }
 
@@ -76,9 +92,43 @@ pub enum Detail {
 
 /// The sink that writes `format` into `out`.
 #[must_use]
-pub fn open<W: io::Write + 'static>(format: Format, out: W, look: Look) -> Box<dyn Sink> {
+pub fn open<W: io::Write + Send + 'static>(format: Format, out: W, look: Look) -> Box<dyn Sink + Send> {
     match format {
-        Format::Text => Box::new(text::Text::new(out, look)),
+        Format::Text => AtEnd::boxed(out, move |recording, out| text::write(recording, out, look)),
         Format::Jsonl => Box::new(jsonl::Jsonl::new(out)),
+        Format::Nagios => AtEnd::boxed(out, nagios::write),
+        Format::Junit => AtEnd::boxed(out, junit::write),
+        Format::Markdown => AtEnd::boxed(out, markdown::write),
+        Format::Prometheus => AtEnd::boxed(out, prometheus::write),
+    }
+}
+
+/// Gathers a recording and writes it when it is whole.
+struct AtEnd<W: io::Write, F> {
+    recording: Recording,
+    out: io::BufWriter<W>,
+    write: F,
+}
+
+impl<W, F> AtEnd<W, F>
+where
+    W: io::Write + Send + 'static,
+    F: Fn(&Recording, &mut io::BufWriter<W>) -> io::Result<()> + Send + 'static,
+{
+    fn boxed(out: W, write: F) -> Box<dyn Sink + Send> {
+        Box::new(Self { recording: Recording::default(), out: io::BufWriter::new(out), write })
+    }
+}
+
+impl<W: io::Write, F: Fn(&Recording, &mut io::BufWriter<W>) -> io::Result<()>> Sink for AtEnd<W, F> {
+    fn line(&mut self, line: &Line) -> io::Result<()> {
+        self.recording.add(line);
+        Ok(())
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.recording.settle();
+        (self.write)(&self.recording, &mut self.out)?;
+        self.out.flush()
     }
 }

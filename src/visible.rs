@@ -46,11 +46,24 @@ fn shows(c: char) -> bool {
     match c {
         ' '..='~' => true,
         // Blanks that pass for a space, and characters that are drawn as nothing though tables
-        // give them a width.
-        '\u{a0}' | '\u{ad}' | '\u{115f}' | '\u{1680}' | '\u{2000}'..='\u{200f}' | '\u{2028}'..='\u{202f}' => false,
-        '\u{205f}'..='\u{206f}' | '\u{2800}' | '\u{3000}' | '\u{3164}' | '\u{fff9}'..='\u{fffb}' | '\u{ffa0}' => false,
-        // Private use: what shows is up to the reader's font.
-        '\u{e000}'..='\u{f8ff}' | '\u{f0000}'.. => false,
+        // give them a width; private use, where what shows is up to the reader's font.
+        '\u{a0}'
+        | '\u{ad}'
+        | '\u{115f}'
+        | '\u{1680}'
+        | '\u{2000}'..='\u{200f}'
+        | '\u{2028}'..='\u{202f}'
+        | '\u{205f}'..='\u{206f}'
+        | '\u{2800}'
+        | '\u{3000}'
+        | '\u{3164}'
+        | '\u{fff9}'..='\u{fffb}'
+        | '\u{ffa0}'
+        | '\u{e000}'..='\u{f8ff}'
+        | '\u{fdd0}'..='\u{fdef}'
+        | '\u{f0000}'.. => false,
+        // No characters at all.
+        c if u32::from(c) & 0xfffe == 0xfffe => false,
         c => c.width().is_some_and(|width| width > 0),
     }
 }

@@ -3,12 +3,14 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use crate::record::{Kind, Session};
+use crate::catalog::normalise;
+use crate::record::{DiagnosisKind, Kind, Session};
 use crate::smtp::reply::Code;
 use crate::stage::Stage;
 use crate::status::failed;
 
-/// Sessions that ended in the same way: at one stage, by one kind, with one reply.
+/// Sessions that ended in the same way: at one stage, by one kind, with one reply, but for the
+/// addresses, names, times and ids in it.
 #[derive(Debug)]
 pub(super) struct Fault<'a> {
     /// In the order of the plan, never empty.
@@ -66,7 +68,7 @@ impl<'a> Fault<'a> {
         self.sessions.iter().filter(|s| !s.also.is_empty()).map(|s| &s.also[..]).collect()
     }
 
-    /// What happened, in words: `421, transient, at mail`.
+    /// What happened, in words.
     pub(super) fn what(&self) -> String {
         what(self.first())
     }
@@ -81,20 +83,22 @@ impl<'a> Likeness<'a> {
             tag: session.tag.as_deref(),
             expected: session.expected,
             words: match &session.reply {
-                Some(lines) => lines.join(" "),
-                None => session.detail.clone().unwrap_or_default(),
+                Some(lines) => normalise(&lines.join(" ")),
+                None => session.detail.as_deref().map_or_else(String::new, normalise),
             },
         }
     }
 }
 
-/// How a session ended, in words that take the place of a verb: `421 at mail`, `timed out at connect`.
+/// How a session ended: `421 4.7.0 at mail`, `timed out at connect`, `connection refused`.
 pub(super) fn what(session: &Session) -> String {
     let at = session.stage.map_or_else(String::new, |stage| format!(" at {stage}"));
     let verb = verb(session.kind);
     match (session.kind, session.code, session.enhanced) {
         (Kind::Rejected, Some(code), Some(enhanced)) => format!("{code} {enhanced}{at}"),
         (Kind::Rejected, Some(code), None) => format!("{code}{at}"),
+        // These happen at one stage only.
+        (Kind::Refused | Kind::Unreachable | Kind::DnsFailed | Kind::TlsFailed, ..) => verb.to_owned(),
         _ => format!("{verb}{at}"),
     }
 }
@@ -111,7 +115,17 @@ pub(super) const fn verb(kind: Kind) -> &'static str {
         Kind::TlsFailed => "TLS handshake failed",
         Kind::Malformed => "no SMTP",
         Kind::DnsFailed => "name did not resolve",
-        Kind::Local => "could not be tried: our own fault",
+        Kind::Local => "our own fault",
         Kind::Skipped => "skipped",
     }
+}
+
+/// A kind as it is called out: `SENDER IP BLOCK`.
+pub(super) fn called(kind: DiagnosisKind) -> String {
+    kind.as_str().replace('-', " ").to_uppercase()
+}
+
+/// `1 session`, `2 sessions`.
+pub(super) fn sessions(count: u64) -> String {
+    if count == 1 { "1 session".to_owned() } else { format!("{count} sessions") }
 }

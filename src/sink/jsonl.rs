@@ -8,14 +8,13 @@ use crate::record::Line;
 
 /// Writes the contract's JSON lines.
 #[derive(Debug)]
-pub struct Jsonl<W> {
+pub(super) struct Jsonl<W> {
     out: W,
 }
 
 impl<W: io::Write> Jsonl<W> {
     /// Writes into `out`.
-    #[must_use]
-    pub const fn new(out: W) -> Self {
+    pub(super) const fn new(out: W) -> Self {
         Self { out }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::record::{
-    Check, Diagnosis, Line, Lookup, Passed, Report, Reproduction, Role, Run, Session, Summary, Variant,
+    Check, Diagnosis, Kind, Line, Lookup, Passed, Report, Reproduction, Role, Run, Session, Summary, Variant,
 };
 use crate::status::Tally;
 
@@ -14,7 +14,8 @@ pub(super) struct Recording {
     pub(super) runs: Vec<Run>,
     pub(super) lookups: Vec<Lookup>,
     pub(super) checks: Vec<Check>,
-    pub(super) planned: Vec<serde_json::Map<String, serde_json::Value>>,
+    /// As sessions that were skipped.
+    pub(super) planned: Vec<Session>,
     pub(super) sessions: Vec<Session>,
     pub(super) passed: Vec<Passed>,
     pub(super) reports: Vec<Report>,
@@ -38,7 +39,11 @@ impl Recording {
             Line::Run(run) => self.runs.push(run.clone()),
             Line::Lookup(lookup) => self.lookups.push(lookup.clone()),
             Line::Check(check) => self.checks.push(check.clone()),
-            Line::Planned(planned) => self.planned.push(planned.clone()),
+            Line::Planned(fields) => {
+                let mut fields = fields.clone();
+                fields.insert("kind".to_owned(), Kind::Skipped.as_str().into());
+                self.planned.extend(serde_json::from_value::<Session>(fields.into()));
+            }
             Line::Session(session) => self.sessions.push(Session::clone(session)),
             Line::Passed(passed) => self.passed.push(passed.clone()),
             Line::Report(report) => self.reports.push(Report::clone(report)),
@@ -52,6 +57,7 @@ impl Recording {
     /// is another in each run.
     pub(super) fn settle(&mut self) {
         self.sessions.sort_by(|a, b| (&a.run, a.seq).cmp(&(&b.run, b.seq)));
+        self.planned.sort_by_key(|session| session.seq);
         self.diagnoses.sort_by(|a, b| (&a.run, a.rank).cmp(&(&b.run, b.rank)));
     }
 
@@ -63,13 +69,18 @@ impl Recording {
     /// The domains probed, in order; `None` stands for hosts given by hand.
     pub(super) fn domains(&self) -> Vec<Option<&str>> {
         let mut domains = Vec::new();
-        let named = self.sessions.iter().filter(|s| s.role != Role::Control).map(|s| s.domain.as_deref());
+        let named = self.opened().filter(|s| s.role != Role::Control).map(|s| s.domain.as_deref());
         for domain in named.chain(self.passed.iter().map(|p| p.domain.as_deref())) {
             if !domains.contains(&domain) {
                 domains.push(domain);
             }
         }
         domains
+    }
+
+    /// All sessions, those too that a dry run would open.
+    fn opened(&self) -> impl Iterator<Item = &Session> {
+        self.sessions.iter().chain(&self.planned)
     }
 
     /// A domain's sessions, own and neutral ones.
@@ -79,18 +90,18 @@ impl Recording {
 
     /// The domains that served as controls.
     pub(super) fn controls(&self) -> BTreeSet<&str> {
-        let controls = self.sessions.iter().filter(|s| s.role == Role::Control);
+        let controls = self.opened().filter(|s| s.role == Role::Control);
         controls.filter_map(|s| s.domain.as_deref().or(s.mx.as_deref())).collect()
     }
 
     /// The addresses probed from, own and neutral ones.
     pub(super) fn sources(&self, neutral: bool) -> BTreeSet<IpAddr> {
         let is_neutral: BTreeSet<_> =
-            self.sessions.iter().filter(|s| s.role == Role::Neutral).filter_map(|s| s.source).collect();
+            self.opened().filter(|s| s.role == Role::Neutral).filter_map(|s| s.source).collect();
         if neutral {
             return is_neutral;
         }
-        let probed = self.sessions.iter().filter_map(|s| s.source);
+        let probed = self.opened().filter_map(|s| s.source);
         probed.chain(self.passed.iter().filter_map(|p| p.source)).filter(|s| !is_neutral.contains(s)).collect()
     }
 
@@ -98,14 +109,15 @@ impl Recording {
     /// that has no address is among them.
     pub(super) fn exchangers<'a>(&'a self, domain: Option<&'a str>) -> Vec<Exchanger<'a>> {
         let mut found: BTreeMap<(Option<u16>, Option<&str>), BTreeSet<IpAddr>> = BTreeMap::new();
-        for session in self.at(domain) {
+        let named = self.opened().filter(|s| s.role != Role::Control && s.domain.as_deref() == domain);
+        for session in named.filter(|s| s.mx.is_some() || s.address.is_some()) {
             let addresses = found.entry((session.preference, session.mx.as_deref())).or_default();
             addresses.extend(session.address);
         }
         for answer in self.answers(domain, "MX") {
             if let Some((preference, name)) = answer.split_once(' ')
                 && let Ok(preference) = preference.parse()
-                && name.trim_end_matches('.') != ""
+                && !name.trim_end_matches('.').is_empty()
             {
                 found.entry((Some(preference), Some(name.trim_end_matches('.')))).or_default();
             }
@@ -128,6 +140,12 @@ impl Recording {
         self.sessions.iter().any(|s| s.variant != Variant::Plain)
     }
 
+    /// Whether a name was asked for in vain.
+    pub(super) fn unresolved(&self, name: &str) -> bool {
+        let lookup = self.lookups.iter().any(|l| same_name(&l.name, name) && l.error.is_some());
+        lookup || self.sessions.iter().any(|s| s.kind == Kind::DnsFailed && s.mx.as_deref() == Some(name))
+    }
+
     fn answers<'a>(&'a self, name: Option<&'a str>, rtype: &'a str) -> impl Iterator<Item = &'a str> {
         self.lookups
             .iter()
@@ -140,18 +158,25 @@ fn same_name(a: &str, b: &str) -> bool {
     a.trim_end_matches('.').eq_ignore_ascii_case(b.trim_end_matches('.'))
 }
 
-/// Addresses in few words: `192.0.2.10-13, 192.0.2.20, 2001:db8::1`.
+/// Addresses in few words: `192.0.2.10-13, .20, 2001:db8::1`; what starts with a dot shares all
+/// before it with its predecessor.
 pub(super) fn ranges(addresses: impl IntoIterator<Item = IpAddr>) -> String {
     let mut sorted: Vec<IpAddr> = addresses.into_iter().collect();
     sorted.sort_unstable();
     sorted.dedup();
     let mut out = Vec::new();
+    let mut before = None;
+    let mut name = |address: IpAddr| {
+        let IpAddr::V4(ip) = address else { return address.to_string() };
+        let [a, b, c, d] = ip.octets();
+        if before.replace([a, b, c]) == Some([a, b, c]) { format!(".{d}") } else { ip.to_string() }
+    };
     let mut rest = &sorted[..];
-    while let [first, ..] = rest {
+    while let [first, ..] = *rest {
         let run = rest.windows(2).take_while(|pair| follows(pair[0], pair[1])).count() + 1;
-        match (run, first, rest[run - 1]) {
-            (3.., IpAddr::V4(_), IpAddr::V4(last)) => out.push(format!("{first}-{}", last.octets()[3])),
-            _ => out.extend(rest[..run].iter().map(ToString::to_string)),
+        match (run, rest[run - 1]) {
+            (3.., IpAddr::V4(last)) => out.push(format!("{}-{}", name(first), last.octets()[3])),
+            _ => out.extend(rest[..run].iter().map(|&address| name(address))),
         }
         rest = &rest[run..];
     }
@@ -177,9 +202,10 @@ mod tests {
         for (addresses, want) in [
             ("", ""),
             ("192.0.2.1", "192.0.2.1"),
-            ("192.0.2.2 192.0.2.1", "192.0.2.1, 192.0.2.2"),
+            ("192.0.2.2 192.0.2.1", "192.0.2.1, .2"),
             ("192.0.2.1 192.0.2.3 192.0.2.2 192.0.2.3", "192.0.2.1-3"),
-            ("192.0.2.254 192.0.2.255 192.0.3.0 192.0.3.1 192.0.3.2", "192.0.2.254, 192.0.2.255, 192.0.3.0-2"),
+            ("192.0.2.254 192.0.2.255 192.0.3.0 192.0.3.1 192.0.3.2", "192.0.2.254, .255, 192.0.3.0-2"),
+            ("192.0.2.1 192.0.2.7 192.0.2.8 192.0.2.9 192.0.20.9", "192.0.2.1, .7-9, 192.0.20.9"),
             ("2001:db8::1 2001:db8::2 2001:db8::3 10.0.0.9", "10.0.0.9, 2001:db8::1, 2001:db8::2, 2001:db8::3"),
         ] {
             assert_eq!(ranges(addresses.split_whitespace().map(|a| a.parse().unwrap())), want);

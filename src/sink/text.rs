@@ -6,52 +6,33 @@
 use std::io;
 
 use super::recording::Recording;
-use super::{Detail, Look, Sink, grid::Grid};
-use crate::record::{Line, Role};
+use super::{Detail, Look, grid::Grid};
+use crate::record::Role;
 use paper::Paper;
 
 mod diagnosis;
 mod head;
 mod matrix;
 mod paper;
+mod planned;
 mod refusals;
+mod reports;
 mod single;
 mod timing;
 
-/// Gathers a recording and writes it at the end.
-#[derive(Debug)]
-pub struct Text<W> {
-    paper: Paper<W>,
-    detail: Detail,
-    recording: Recording,
-}
-
-impl<W: io::Write> Text<W> {
-    /// Writes into `out`.
-    #[must_use]
-    pub fn new(out: W, look: Look) -> Self {
-        Self { paper: Paper::new(out, look), detail: look.detail, recording: Recording::default() }
+/// Writes a recording for a reader.
+pub(super) fn write<W: io::Write>(recording: &Recording, out: &mut W, look: Look) -> io::Result<()> {
+    let paper = &mut Paper::new(out, look);
+    head::simulated(paper, recording)?;
+    if look.detail > Detail::Quiet {
+        head::head(paper, recording)?;
+        reports::reports(paper, recording)?;
+        planned::planned(paper, recording)?;
+        sessions(paper, recording, look.detail)?;
     }
-}
-
-impl<W: io::Write> Sink for Text<W> {
-    fn line(&mut self, line: &Line) -> io::Result<()> {
-        self.recording.add(line);
-        Ok(())
-    }
-
-    fn finish(&mut self) -> io::Result<()> {
-        self.recording.settle();
-        let (paper, recording) = (&mut self.paper, &self.recording);
-        head::simulated(paper, recording)?;
-        if self.detail > Detail::Quiet {
-            head::head(paper, recording)?;
-            sessions(paper, recording, self.detail)?;
-        }
-        diagnosis::diagnoses(paper, recording)?;
-        head::summary(paper, recording)?;
-        paper.flush()
-    }
+    reports::reproductions(paper, recording)?;
+    diagnosis::diagnoses(paper, recording)?;
+    head::summary(paper, recording)
 }
 
 /// One session whole, several as a matrix and what it leaves out.

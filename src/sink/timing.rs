@@ -1,5 +1,7 @@
 //! How long the stages took.
 
+use std::collections::BTreeMap;
+
 use crate::record::{Kind, Session};
 use crate::stage::Stage;
 
@@ -16,19 +18,18 @@ pub(super) struct Timing {
 
 /// The stages that were measured, in order. A stage that the other side never answered has no
 /// duration: how long we waited is ours, and is left out.
-pub(super) fn timings<'a>(sessions: impl Iterator<Item = &'a Session> + Clone) -> Vec<Timing> {
-    let of = |stage: Stage| {
-        let mut ms: Vec<f64> =
-            sessions.clone().flat_map(answered).filter(|step| step.0 == stage).map(|s| s.1).collect();
+pub(super) fn timings<'a>(sessions: impl IntoIterator<Item = &'a Session>) -> Vec<Timing> {
+    let mut measured: BTreeMap<Stage, Vec<f64>> = BTreeMap::new();
+    for (stage, ms) in sessions.into_iter().flat_map(answered) {
+        measured.entry(stage).or_default().push(ms);
+    }
+    let timing = |(stage, mut ms): (Stage, Vec<f64>)| {
         ms.sort_unstable_by(f64::total_cmp);
-        let median = match ms.len() {
-            0 => return None,
-            n if n % 2 == 1 => ms[n / 2],
-            n => f64::midpoint(ms[n / 2 - 1], ms[n / 2]),
-        };
-        Some(Timing { stage, count: ms.len(), min: ms[0], median, max: ms[ms.len() - 1] })
+        let (count, min, max) = (ms.len(), ms[0], ms[ms.len() - 1]);
+        let median = f64::midpoint(ms[(count - 1) / 2], ms[count / 2]);
+        Timing { stage, count, min, median, max }
     };
-    Stage::ALL.iter().filter_map(|&stage| of(stage)).collect()
+    measured.into_iter().map(timing).collect()
 }
 
 /// A session's stages that were answered and the milliseconds they took.

@@ -65,11 +65,12 @@ struct Cell<'a> {
     source: (u8, IpAddr),
     address: (u8, IpAddr),
     mx: &'a str,
+    preference: usize,
     attempt: u32,
 }
 
 /// The lines of a world.
-pub fn lines(text: &str) -> Vec<Line> {
+pub(crate) fn lines(text: &str) -> Vec<Line> {
     let world: World = toml::from_str(text).unwrap();
     let all: Vec<IpAddr> = (0..world.sources).map(|n| plus(world.source, n)).chain(world.neutral).collect();
     let mut lines = vec![json!({"type": "run", "schema": 1, "run": "019abc00-0000-7000-8000-000000000001",
@@ -83,8 +84,16 @@ pub fn lines(text: &str) -> Vec<Line> {
         for (n, &source) in (0..).zip(&all) {
             let role = if Some(source) == world.neutral { Role::Neutral } else { Role::Target };
             for a in 0..world.addresses {
-                let mx = &world.mx[usize::from(a) % world.mx.len()];
-                cells.push(Cell { role, source: (n, source), address: (a, plus(world.address, a)), mx, attempt });
+                let at = usize::from(a) % world.mx.len();
+                let (mx, preference) = (&world.mx[at], (at + 1) * 10);
+                cells.push(Cell {
+                    role,
+                    source: (n, source),
+                    address: (a, plus(world.address, a)),
+                    mx,
+                    preference,
+                    attempt,
+                });
             }
         }
     }
@@ -95,6 +104,7 @@ pub fn lines(text: &str) -> Vec<Line> {
             source: (n, source),
             address,
             mx: control,
+            preference: 10,
             attempt: 1,
         }));
     }
@@ -103,7 +113,7 @@ pub fn lines(text: &str) -> Vec<Line> {
     lines.chain(world.lines.lines().map(|line| Line::parse(line).unwrap().unwrap())).collect()
 }
 
-fn session(world: &World, seq: u64, cell: &Cell<'_>) -> serde_json::Value {
+fn session(world: &World, seq: u32, cell: &Cell<'_>) -> serde_json::Value {
     let backend = &world.backends[usize::try_from(seq).unwrap() % world.backends.len()];
     let named = |list: &Option<Vec<u8>>, n: u8| list.as_ref().is_none_or(|list| list.contains(&n));
     let fault = world.fault.iter().find(|f| {
@@ -127,7 +137,7 @@ fn session(world: &World, seq: u64, cell: &Cell<'_>) -> serde_json::Value {
         .filter(|(s, _)| stage.is_some_and(|stage| *s <= stage))
         .map(|&(s, base)| {
             let ended = Some(s) == stage && kind != Kind::Completed;
-            let ms = if ended && kind == Kind::TimedOut { 30_000.0 } else { f64::from(base) + seq as f64 / 10.0 };
+            let ms = if ended && kind == Kind::TimedOut { 30_000.0 } else { f64::from(base) + f64::from(seq) / 10.0 };
             let code = match s {
                 Stage::Connect => None,
                 _ if ended => code,
@@ -144,7 +154,7 @@ fn session(world: &World, seq: u64, cell: &Cell<'_>) -> serde_json::Value {
     let mut line = json!({"type": "session", "run": "019abc00-0000-7000-8000-000000000001", "seq": seq,
         "attempt": cell.attempt, "at": format!("2026-11-24T10:{:02}:{:02}.000Z", 5 + seq / 60 % 50, seq % 60),
         "role": cell.role, "domain": if cell.role == Role::Control { cell.mx } else { &world.domain },
-        "mx": cell.mx, "preference": 10, "address": cell.address.1, "source": cell.source.1,
+        "mx": cell.mx, "preference": cell.preference, "address": cell.address.1, "source": cell.source.1,
         "seen-as": cell.source.1, "ehlo": format!("out{}.example.net", cell.source.0), "from": "probe@example.net",
         "to": null, "until": until, "kind": kind, "code": code, "enhanced": enhanced, "tag": tag, "class": class,
         "also": fault.map_or(&Vec::new(), |f| &f.also), "notes": fault.map_or(&Vec::new(), |f| &f.notes),
@@ -152,7 +162,7 @@ fn session(world: &World, seq: u64, cell: &Cell<'_>) -> serde_json::Value {
     let fields = line.as_object_mut().unwrap();
     if let Some(stage) = stage {
         fields.insert("stage".into(), json!(stage));
-        fields.insert("total-ms".into(), json!(420.5 + seq as f64));
+        fields.insert("total-ms".into(), json!(420.5 + f64::from(seq)));
     }
     if let Some(reply) = reply {
         fields.insert("reply".into(), json!([reply]));

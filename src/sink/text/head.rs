@@ -4,10 +4,14 @@ use std::io;
 
 use super::paper::{BAD, BOLD, DIM, PLAIN, Paper, WARN, piece};
 use crate::record::{Check, CheckResult, LookupError};
+use crate::sink::faults::sessions;
 use crate::sink::recording::{Exchanger, Recording, ranges};
 use crate::stage::Stage;
 
 const INDENT: usize = 10;
+
+/// No more exchangers than this are named.
+const SHOWN: usize = 12;
 
 /// That the provider was simulated, where it was: before anything that could be taken for news.
 pub(super) fn simulated<W: io::Write>(paper: &mut Paper<W>, recording: &Recording) -> io::Result<()> {
@@ -24,8 +28,9 @@ pub(super) fn simulated<W: io::Write>(paper: &mut Paper<W>, recording: &Recordin
 /// When, what, from where, how deep.
 pub(super) fn head<W: io::Write>(paper: &mut Paper<W>, recording: &Recording) -> io::Result<()> {
     for run in &recording.runs {
-        let when = format!("{:.0}   run {}   seed {}   mxprobe {}", run.at, run.run, run.seed, run.version);
-        paper.flow(piece(PLAIN, ""), DIM, &when)?;
+        let facts = [format!("mxprobe {}", run.version), format!("{:.0}", run.at), format!("seed {}", run.seed)];
+        paper.items(piece(PLAIN, ""), facts.map(|fact| vec![piece(DIM, fact)]))?;
+        field(paper, "run", &run.run)?;
     }
     let named: Vec<Option<&str>> = match recording.domains() {
         domains if domains.iter().any(Option::is_some) => domains,
@@ -61,11 +66,6 @@ pub(super) fn summary<W: io::Write>(paper: &mut Paper<W>, recording: &Recording)
     paper.flow(piece(PLAIN, ""), BOLD, &text)
 }
 
-/// `1 session`, `2 sessions`.
-pub(super) fn sessions(count: u64) -> String {
-    if count == 1 { "1 session".to_owned() } else { format!("{count} sessions") }
-}
-
 fn target<W: io::Write>(paper: &mut Paper<W>, recording: &Recording, domain: Option<&str>) -> io::Result<()> {
     if let Some(domain) = domain {
         paper.flow(label("target"), BOLD, domain)?;
@@ -74,11 +74,15 @@ fn target<W: io::Write>(paper: &mut Paper<W>, recording: &Recording, domain: Opt
         paper.flow(label("MX"), WARN, "null MX (RFC 7505): the domain says that it takes no mail")?;
     }
     let exchangers = recording.exchangers(domain);
-    const SHOWN: usize = 12;
+    if exchangers.is_empty() && !recording.null_mx(domain) && domain.is_some_and(|domain| recording.unresolved(domain))
+    {
+        paper.flow(label("MX"), BAD, "DOES NOT RESOLVE")?;
+    }
     for exchanger in exchangers.iter().take(SHOWN) {
+        let resolves = exchanger.name.is_none_or(|name| !recording.unresolved(name));
         let name = if domain.is_some() && exchanger.preference.is_some() { "MX" } else { "host" };
         let style = if exchanger.addresses.is_empty() { BAD } else { PLAIN };
-        paper.flow(label(name), style, &described(exchanger))?;
+        paper.flow(label(name), style, &described(exchanger, resolves))?;
     }
     if exchangers.len() > SHOWN {
         field(paper, "MX", &format!("and {} more", exchangers.len() - SHOWN))?;
@@ -87,11 +91,12 @@ fn target<W: io::Write>(paper: &mut Paper<W>, recording: &Recording, domain: Opt
 }
 
 /// `10 mx.example  8 addresses: 198.51.100.21-28`.
-fn described(exchanger: &Exchanger<'_>) -> String {
+fn described(exchanger: &Exchanger<'_>, resolves: bool) -> String {
     let preference = exchanger.preference.map_or_else(String::new, |p| format!("{p} "));
     let addresses = ranges(exchanger.addresses.iter().copied());
     match (exchanger.name, exchanger.addresses.len()) {
-        (Some(name), 0) => format!("{preference}{name}: NO ADDRESS, it does not resolve"),
+        (Some(name), 0) if resolves => format!("{preference}{name}: no address on record"),
+        (Some(name), 0) => format!("{preference}{name}: DOES NOT RESOLVE"),
         (Some(name), 1) => format!("{preference}{name}: {addresses}"),
         (Some(name), n) => format!("{preference}{name}: {n} addresses, {addresses}"),
         (None, _) => format!("{preference}{addresses}"),
@@ -101,7 +106,13 @@ fn described(exchanger: &Exchanger<'_>) -> String {
 /// How many sessions, how deep, and what they did not do.
 fn plan(recording: &Recording) -> String {
     let planned = recording.sessions.len().max(recording.planned.len());
-    let Some(until) = recording.sessions.iter().map(|s| s.until).chain(recording.runs.iter().map(|r| r.until)).max()
+    let Some(until) = recording
+        .sessions
+        .iter()
+        .chain(&recording.planned)
+        .map(|s| s.until)
+        .chain(recording.runs.iter().map(|r| r.until))
+        .max()
     else {
         return String::new();
     };

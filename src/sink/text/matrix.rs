@@ -36,7 +36,10 @@ pub(super) fn matrix<W: io::Write>(paper: &mut Paper<W>, domain: Option<&str>, g
         .legend()
         .into_iter()
         .map(|(symbol, meaning)| vec![piece(BOLD, symbol), piece(PLAIN, " "), piece(DIM, meaning)]);
-    paper.items(piece(PLAIN, ""), legend)?;
+    let ranked =
+        drawn.rows.iter().map(|r| &r.ranks).chain(drawn.columns.iter().map(|c| &c.ranks)).any(|r| !r.is_empty());
+    let pointer = vec![piece(BOLD, "[1]"), piece(PLAIN, " "), piece(DIM, "see diagnosis 1")];
+    paper.items(piece(PLAIN, ""), legend.chain(ranked.then_some(pointer)))?;
     for (name, text) in key.into_iter().chain(row_key(&drawn.rows, &names)) {
         paper.flow(piece(BOLD, format!("{name:4}")), DIM, &text)?;
     }
@@ -73,10 +76,9 @@ pub(super) fn backends<W: io::Write>(
 
 fn table(grid: &Grid, drawn: &Grid, names: &[String], corner: String, heads: Vec<String>) -> Vec<Vec<Piece>> {
     let controlled = drawn.rows.iter().any(|row| !row.control.symbol().is_empty());
-    let ranked = drawn.rows.iter().any(|row| !row.ranks.is_empty());
     let mut head = vec![piece(DIM, corner)];
     head.extend(heads.into_iter().map(|head| piece(DIM, head)));
-    head.push(piece(DIM, "| failed"));
+    head.push(piece(DIM, "failed"));
     if controlled {
         head.push(piece(DIM, "control"));
     }
@@ -88,9 +90,6 @@ fn table(grid: &Grid, drawn: &Grid, names: &[String], corner: String, heads: Vec
         if controlled {
             line.push(control(&row.control));
         }
-        if ranked {
-            line.push(pointer("<= diagnosis ", &row.ranks));
-        }
         rows.push(line);
     }
     let mut foot = vec![piece(DIM, "failed")];
@@ -99,7 +98,7 @@ fn table(grid: &Grid, drawn: &Grid, names: &[String], corner: String, heads: Vec
     rows.push(foot);
     if drawn.columns.iter().any(|column| !column.ranks.is_empty()) {
         let mut pointers = vec![piece(DIM, "diagnosis")];
-        pointers.extend(drawn.columns.iter().map(|column| pointer("^", &column.ranks)));
+        pointers.extend(drawn.columns.iter().map(|column| piece(BOLD, mark(&column.ranks))));
         rows.push(pointers);
     }
     rows
@@ -109,8 +108,8 @@ fn table(grid: &Grid, drawn: &Grid, names: &[String], corner: String, heads: Vec
 fn totals(cell: &Cell) -> Vec<Piece> {
     let style = if cell.failed > 0 { BAD } else { PLAIN };
     match cell.tried {
-        0 => vec![piece(DIM, "| -")],
-        tried => vec![piece(style, format!("| {}/{tried}", cell.failed))],
+        0 => vec![piece(DIM, "-")],
+        tried => vec![piece(style, format!("{}/{tried}", cell.failed))],
     }
 }
 
@@ -131,9 +130,10 @@ fn control(cell: &Cell) -> Piece {
     }
 }
 
-fn pointer(before: &str, ranks: &BTreeSet<u32>) -> Piece {
+/// The diagnoses that name a row or column: `[1]`.
+fn mark(ranks: &BTreeSet<u32>) -> String {
     let ranks: Vec<_> = ranks.iter().map(ToString::to_string).collect();
-    if ranks.is_empty() { piece(PLAIN, "") } else { piece(BOLD, format!("{before}{}", ranks.join(","))) }
+    if ranks.is_empty() { String::new() } else { format!("[{}]", ranks.join(",")) }
 }
 
 fn style(cell: &Cell) -> Style {
@@ -147,9 +147,11 @@ fn style(cell: &Cell) -> Style {
 
 /// A name for each row that is short enough for the table.
 fn row_names(rows: &[Row]) -> Vec<String> {
-    let mut listed = 0_u8;
+    let mut listed = 0;
     let name = |row: &Row| {
         let neutral = if row.neutral { " neutral" } else { "" };
+        let neutral = format!("{neutral} {}", mark(&row.ranks));
+        let neutral = neutral.trim_end();
         let short = match &row.sources[..] {
             [] => return "unknown source".to_owned(),
             [source] => format!("{source}{neutral}"),
@@ -158,9 +160,8 @@ fn row_names(rows: &[Row]) -> Vec<String> {
         if row.sources.len() == 1 || short.len() <= NAME {
             return short;
         }
-        let letter = char::from(b'a' + listed % 26);
         listed += 1;
-        format!("{letter}: {} sources{neutral}", row.sources.len())
+        format!("s{listed}: {} sources{neutral}", row.sources.len())
     };
     rows.iter().map(name).collect()
 }
@@ -168,7 +169,8 @@ fn row_names(rows: &[Row]) -> Vec<String> {
 /// What rows stand for that list their sources elsewhere.
 fn row_key(rows: &[Row], names: &[String]) -> Vec<(String, String)> {
     let listed = rows.iter().zip(names).filter(|(row, name)| row.sources.len() > 1 && name.contains(" sources"));
-    listed.map(|(row, name)| (name[..2].to_owned(), ranges(row.sources.iter().copied()))).collect()
+    let short = |name: &str| name.split(':').next().unwrap_or_default().to_owned();
+    listed.map(|(row, name)| (short(name), ranges(row.sources.iter().copied()))).collect()
 }
 
 /// A corner, a head for each column, and what the heads stand for where they do not say it.

@@ -46,27 +46,26 @@ pub(super) struct Paper<W> {
     out: W,
     width: usize,
     colour: bool,
+    begun: bool,
 }
 
 impl<W: io::Write> Paper<W> {
     pub(super) fn new(out: W, look: Look) -> Self {
-        Self { out, width: look.width.max(40), colour: look.colour }
+        Self { out, width: look.width.max(40), colour: look.colour, begun: false }
     }
 
     pub(super) const fn width(&self) -> usize {
         self.width
     }
 
+    /// A blank line between what was written and what follows.
     pub(super) fn blank(&mut self) -> io::Result<()> {
-        self.out.write_all(b"\n")
-    }
-
-    pub(super) fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
+        if self.begun { self.out.write_all(b"\n") } else { Ok(()) }
     }
 
     /// One line, with no blanks at its end; cut at the width where it is longer.
     pub(super) fn line(&mut self, pieces: impl IntoIterator<Item = Piece>) -> io::Result<()> {
+        self.begun = true;
         let (mut room, mut blanks) = (self.width, 0);
         for Piece { text, style } in pieces {
             let (text, _) = cut(&text, room);
@@ -179,10 +178,13 @@ impl<W: io::Write> Paper<W> {
                 self.blank()?;
             }
             for row in rows {
-                let shown =
-                    std::iter::once(0).chain(first..next).filter_map(|column| Some((row.get(column)?, widths[column])));
-                let cells = shown.flat_map(|(piece, width)| piece.clone().padded(width + 2));
-                self.line(std::iter::once(blanks(indent)).chain(cells))?;
+                let here = row.get(first..next.min(row.len())).unwrap_or_default();
+                if first > 1 && here.iter().all(|piece| piece.text.is_empty()) {
+                    continue;
+                }
+                let cells = row.first().into_iter().zip(&widths).chain(here.iter().zip(&widths[first..]));
+                let padded = cells.flat_map(|(piece, width)| piece.clone().padded(width + 2));
+                self.line(std::iter::once(blanks(indent)).chain(padded))?;
             }
             next = next.max(2);
         }

@@ -2,10 +2,9 @@
 
 use std::io;
 
-use super::head::sessions;
 use super::paper::{BAD, BOLD, DIM, PLAIN, Paper, WARN, piece};
 use crate::record::Role;
-use crate::sink::faults::{Fault, faults};
+use crate::sink::faults::{Fault, faults, sessions};
 use crate::sink::recording::{Recording, ranges};
 use crate::status::failed;
 
@@ -13,7 +12,7 @@ use crate::status::failed;
 const BLOCKS: usize = 24;
 
 /// No more lines of one reply than this.
-const LINES: usize = 100;
+const LINES: usize = 40;
 
 /// One block per distinct refusal, fault, or reason of ours. Where a single session was told
 /// stage by stage (`alone`), its own is left out.
@@ -38,7 +37,7 @@ fn block<W: io::Write>(paper: &mut Paper<W>, fault: &Fault<'_>) -> io::Result<()
     let style = if failed(first) { BAD } else { WARN };
     let expected = if first.expected { " (as expected)" } else { "" };
     let count = fault.sessions.len() as u64;
-    paper.flow(piece(style.bold(), format!("{} ", fault.what())), PLAIN, &format!("{}{expected}", sessions(count)))?;
+    paper.flow(piece(style.bold(), format!("{}: ", fault.what())), PLAIN, &format!("{}{expected}", sessions(count)))?;
     let control = if first.role == Role::Control { "control " } else { "" };
     let (sources, addresses) = (fault.sources(), fault.addresses());
     if !sources.is_empty() {
@@ -46,7 +45,12 @@ fn block<W: io::Write>(paper: &mut Paper<W>, fault: &Fault<'_>) -> io::Result<()
     }
     let names: std::collections::BTreeSet<&str> = fault.sessions.iter().filter_map(|s| s.mx.as_deref()).collect();
     let names = names.into_iter().take(6).collect::<Vec<_>>().join(", ");
-    let at = if addresses.is_empty() { names } else { format!("{} {names}", ranges(addresses)) };
+    let at = match (addresses.is_empty(), names.is_empty()) {
+        (true, true) => first.domain.clone().unwrap_or_default(),
+        (true, false) => names,
+        (false, true) => ranges(addresses),
+        (false, false) => format!("{} ({names})", ranges(addresses)),
+    };
     paper.flow(piece(DIM, "  at      "), PLAIN, &format!("{control}{at}"))?;
     if let Some(reply) = &first.reply {
         lines(paper, reply)?;
@@ -57,7 +61,7 @@ fn block<W: io::Write>(paper: &mut Paper<W>, fault: &Fault<'_>) -> io::Result<()
         }
     }
     for also in fault.also() {
-        paper.flow(piece(DIM, "  unasked "), DIM, "and then, though nobody asked:")?;
+        paper.flow(piece(DIM, "  and then, unasked:"), DIM, "")?;
         lines(paper, also)?;
     }
     if let Some(detail) = &first.detail {

@@ -43,7 +43,7 @@ pub(super) fn session<W: io::Write>(paper: &mut Paper<W>, session: &Session) -> 
 
 fn stage<W: io::Write>(paper: &mut Paper<W>, session: &Session, step: &Step) -> io::Result<()> {
     let ended = session.stage == Some(step.stage) && session.kind != Kind::Completed;
-    let head = format!("  {:11}{}  ", step.stage, ms(step.ms));
+    let head = format!("  {:11}{} ms  ", step.stage, ms(step.ms));
     let code = step.code.map_or_else(String::new, |code| format!("{code} "));
     let greeted = |s: &Stage| session.steps.iter().any(|step| step.stage == *s);
     let last_ehlo = [Stage::EhloTls, Stage::Ehlo].into_iter().find(greeted);
@@ -59,12 +59,12 @@ fn stage<W: io::Write>(paper: &mut Paper<W>, session: &Session, step: &Step) -> 
     paper.flow(piece(DIM, head), if ended { BAD } else { PLAIN }, &said)?;
     let Some(tls) = session.tls.as_ref().filter(|_| step.stage == Stage::Tls && !ended) else { return Ok(()) };
     let until = tls.not_after.map_or_else(String::new, |end| format!("; expires {}", expiry(end, session.at)));
-    let (style, held) = match (&tls.problem, tls.verified) {
+    let (style, facts) = match (&tls.problem, tls.verified) {
         (Some(problem), _) => (WARN, format!("certificate NOT verified: {problem}{until}")),
         (None, true) => (GOOD, format!("certificate verified{until}")),
         (None, false) => (WARN, format!("certificate not verified{until}")),
     };
-    paper.flow(piece(PLAIN, " ".repeat(27)), style, &held)
+    paper.flow(piece(PLAIN, " ".repeat(27)), style, &facts)
 }
 
 /// The reply that ended the session, beside its stage where it is one short line.
@@ -85,18 +85,18 @@ fn stopped<W: io::Write>(paper: &mut Paper<W>, session: &Session) -> io::Result<
     let shown = session.steps.iter().any(|step| Some(step.stage) == session.stage);
     if session.kind == Kind::Completed {
         paper.flow(
-            piece(GOOD.bold(), format!("PASSED every stage up to {} ", session.until)),
+            piece(GOOD.bold(), format!("PASSED every stage up to {}; ", session.until)),
             PLAIN,
             total.trim_start_matches("; "),
         )?;
     } else {
-        let stage = session.stage.map_or_else(|| session.kind.to_string(), |stage| format!("at {stage}"));
+        let stage = session.stage.map_or_else(|| session.kind.to_string(), |stage| format!("AT {stage}"));
         let expected = if session.expected { ", as expected" } else { "" };
         let class = class(session).map_or_else(|| what(session), ToOwned::to_owned);
         let tag = session.tag.as_deref().map_or_else(String::new, |tag| format!(", tag {tag}"));
         let style = if failed(session) { BAD } else { WARN };
         paper.flow(
-            piece(style.bold(), format!("STOPPED {stage} ")),
+            piece(style.bold(), format!("STOPPED {stage}: ")),
             PLAIN,
             &format!("{class}{tag}{expected}{total}"),
         )?;
@@ -105,7 +105,7 @@ fn stopped<W: io::Write>(paper: &mut Paper<W>, session: &Session) -> io::Result<
         }
     }
     if !session.also.is_empty() {
-        paper.flow(piece(DIM, "  unasked "), DIM, "and then, though nobody asked:")?;
+        paper.flow(piece(DIM, "  and then, unasked:"), DIM, "")?;
         lines(paper, &session.also)?;
     }
     if let Some(detail) = &session.detail {

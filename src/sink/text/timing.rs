@@ -5,19 +5,20 @@ use std::io;
 
 use jiff::Timestamp;
 
-use super::head::sessions;
 use super::paper::{DIM, PLAIN, Paper, WARN, piece};
 use crate::record::Tls;
+use crate::sink::faults::sessions;
 use crate::sink::recording::Recording;
 use crate::sink::timing::timings;
 
 /// Minimum, median and maximum of each stage that was answered.
 pub(super) fn timing<W: io::Write>(paper: &mut Paper<W>, recording: &Recording) -> io::Result<()> {
-    let timings = timings(recording.sessions.iter());
+    let timings = timings(&recording.sessions);
     if timings.is_empty() {
         return Ok(());
     }
-    let mut rows = vec![["stage", "answered", "min", "median", "max"].map(|head| piece(DIM, head)).to_vec()];
+    let heads = ["stage", "answered", "   min ms", "   median", "      max"];
+    let mut rows = vec![heads.map(|head| piece(DIM, head)).to_vec()];
     for timing in timings {
         rows.push(vec![
             piece(PLAIN, timing.stage.as_str()),
@@ -81,9 +82,9 @@ pub(super) fn expiry(end: Timestamp, now: Timestamp) -> String {
     }
 }
 
-/// Milliseconds, right-aligned: `    84.1 ms`.
+/// Milliseconds, right-aligned: `     84.1`.
 pub(super) fn ms(ms: f64) -> String {
-    if ms.abs() < 1e7 { format!("{ms:9.1} ms") } else { format!("{ms:9.1e} ms") }
+    if ms.abs() < 1e7 { format!("{ms:9.1}") } else { format!("{ms:9.1e}") }
 }
 
 /// Milliseconds as seconds, or minutes where there are many.

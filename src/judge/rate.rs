@@ -1,0 +1,155 @@
+//! Row 12 of the table: the first few pass, then nothing does until a pause.
+//!
+//! Apart because it is the one hypothesis about how fast we are; it is read off what happened, and
+//! never provoked.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::case::{Case, Sign};
+use super::evidence::Trial;
+use super::names::Addr;
+use super::sentences::{self, diagnosis, main_sign};
+use super::time::{by_words, windows};
+use super::{Found, SoFar};
+use crate::catalog::Scope;
+use crate::record::{Confidence, DiagnosisKind, Elsewhere, Kind};
+use crate::smtp::reply::Class;
+
+/// A pause is at least this long, in milliseconds, and several times the usual distance.
+const PAUSE: i64 = 10 * 60 * 1000;
+
+/// Row 12.
+pub(super) fn rate_limited(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found {
+    let mut found = Found::default();
+    let mut of_source: BTreeMap<Addr, Vec<&Trial>> = BTreeMap::new();
+    for t in left {
+        if let Some(source) = t.source.filter(|_| !t.counted()) {
+            of_source.entry(source).or_default().push(t);
+        }
+    }
+    let mut limited: BTreeMap<DiagnosisKind, (BTreeSet<Addr>, Vec<&Trial>)> = BTreeMap::new();
+    for (source, trials) in &of_source {
+        let Some(limit) = limit(case, trials) else { continue };
+        if limit.mended {
+            let entry = limited.entry(limit.kind).or_default();
+            entry.0.insert(*source);
+            entry.1.extend(limit.failures);
+        } else {
+            let said = sentences::words(case, &limit.failures).join("; ");
+            let because = if limit.worded {
+                format!("{}: the words speak of a limit: {said}", case.ip(*source))
+            } else {
+                format!("{}: the first {} passed, then none did: {said}", case.ip(*source), limit.first)
+            };
+            let raise = "whether it passes again after a pause, at a slower pace";
+            found.suspects.push(by_words(limit.kind, because, raise, true));
+        }
+    }
+    for (kind, (sources, failures)) in limited {
+        let here = |t: &&Trial| t.source.is_some_and(|s| sources.contains(&s));
+        let mut d = diagnosis(kind, Confidence::High);
+        d.sources = case.ips(sources.iter().copied());
+        d.failed = failures.iter().map(|t| t.weight).sum();
+        d.tried = left.iter().copied().filter(here).map(|t| t.weight).sum();
+        let rest = |bad: bool| left.iter().copied().filter(|t| !here(t) && (t.failed() || !bad)).map(|t| t.weight).sum();
+        d.elsewhere = Elsewhere { failed: rest(true), tried: rest(false) };
+        if let Some((sign, _)) = main_sign(case, &failures) {
+            (d.stage, d.code) = (sign.stage, sign.code);
+        }
+        d.windows = windows(left.iter().copied().filter(here));
+        d.because.push(format!(
+            "from {} the first sessions pass, then {} are put off or closed, and after a pause the next pass again",
+            sentences::ips(&d.sources),
+            d.failed
+        ));
+        d.because.extend(sentences::words(case, &failures));
+        d.notes = sentences::notes(case, &failures);
+        d.advice = if kind == DiagnosisKind::PerConnectionCap {
+            "send fewer messages per connection".to_owned()
+        } else {
+            "send more slowly and over fewer connections; it passes again after a pause".to_owned()
+        };
+        found.diagnoses.push(d);
+        let explained: BTreeSet<_> = failures.iter().map(|t| std::ptr::from_ref::<Trial>(t)).collect();
+        found.explain(left, |t| explained.contains(&std::ptr::from_ref(t)));
+    }
+    found
+}
+
+/// What speaks for a limit on one source.
+struct Limit<'t> {
+    kind: DiagnosisKind,
+    failures: Vec<&'t Trial>,
+    /// How many passed before the first failure.
+    first: usize,
+    mended: bool,
+    worded: bool,
+}
+
+fn limit<'t>(case: &Case<'_>, trials: &[&'t Trial]) -> Option<Limit<'t>> {
+    let worded: Vec<&Trial> = trials.iter().copied().filter(|t| t.failed() && words(case, t).is_some()).collect();
+    if !worded.is_empty() {
+        let kind = worded.iter().filter_map(|t| words(case, t)).min()?;
+        let last = worded.last().map_or(0, |t| t.at);
+        let next = trials.iter().find(|t| t.at > last);
+        // A session needs no pause to be told that its connection has had enough.
+        let pause = if kind == DiagnosisKind::PerConnectionCap { 0 } else { PAUSE };
+        let mended = next.is_some_and(|t| !t.failed() && t.at - last >= pause);
+        let first = trials.iter().take_while(|t| !t.failed()).count();
+        return Some(Limit { kind, failures: worded, first, mended, worded: true });
+    }
+    let pause = usual_distance(trials).saturating_mul(3).max(PAUSE);
+    let mut bursts: Vec<Vec<&Trial>> = Vec::new();
+    for &t in trials {
+        match bursts.last_mut() {
+            Some(burst) if burst.last().is_some_and(|last| t.at - last.at < pause) => burst.push(t),
+            _ => bursts.push(vec![t]),
+        }
+    }
+    let mut signs: BTreeSet<Sign> = BTreeSet::new();
+    let mut failures = Vec::new();
+    for burst in &bursts {
+        let passed = burst.iter().take_while(|t| !t.failed()).count();
+        let after = &burst[passed..];
+        // First passes, then none: anything else is another matter.
+        if passed == 0 || after.iter().any(|t| !t.failed() || !is_putting_off(t)) {
+            return None;
+        }
+        signs.extend(after.iter().map(|t| case.sign(t)));
+        failures.extend(after);
+    }
+    let first = bursts.first()?.iter().take_while(|t| !t.failed()).count();
+    let fails = |burst: &Vec<&Trial>| burst.iter().filter(|t| t.failed()).count() >= 3;
+    let failing = bursts.iter().position(fails)?;
+    if first < 2 || signs.len() != 1 {
+        return None;
+    }
+    let mended = failing + 1 < bursts.len();
+    Some(Limit { kind: DiagnosisKind::RateLimited, failures, first, mended, worded: false })
+}
+
+/// A 4xx reply, or a close without one.
+fn is_putting_off(t: &Trial) -> bool {
+    t.kind == Kind::Dropped
+        || t.kind == Kind::Rejected && t.code.is_some_and(|c| c.class() == Class::Transient)
+}
+
+/// The median distance from one session to the next.
+fn usual_distance(trials: &[&Trial]) -> i64 {
+    let mut gaps: Vec<i64> = trials.windows(2).map(|pair| pair[1].at - pair[0].at).collect();
+    gaps.sort_unstable();
+    gaps.get(gaps.len() / 2).copied().unwrap_or(0)
+}
+
+/// What the words of a refusal say about a limit, if they do.
+fn words(case: &Case<'_>, t: &Trial) -> Option<DiagnosisKind> {
+    let text = case.names().words(t.said?)?.text.to_ascii_lowercase();
+    let says = |phrases: &[&str]| phrases.iter().any(|p| text.contains(p));
+    if says(&["per connection", "per session", "messages in this connection", "messages in one session"]) {
+        return Some(DiagnosisKind::PerConnectionCap);
+    }
+    let enhanced = t.enhanced.is_some_and(|e| (e.subject, e.detail) == (7, 28));
+    let scope = case.rule(t).is_some_and(|rule| rule.scope == Scope::Rate);
+    let rate = ["too many connections", "rate limit", "too many concurrent", "too fast", "too quickly"];
+    (enhanced || scope || says(&rate)).then_some(DiagnosisKind::RateLimited)
+}

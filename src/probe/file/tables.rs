@@ -1,0 +1,262 @@
+//! The tables of a probe file, in the order in which the manual shows them.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::Alert;
+use super::values::{Clean, Cron, Failing, Ip, Line, OneOrMore, Pause, Period, Read, Stop, Tls, Url, Whole};
+use crate::address::{EhloName, Host, Mailbox, Sender};
+use crate::limits::Rate;
+use crate::probe::layer::{LimitsLayer, ProbeLayer, Setting};
+use crate::probe::{Dkim, Expect, HostSpec, Schedule};
+use crate::smtp::reply::{Code, Enhanced};
+use crate::source::SourceSpec;
+use crate::stage::Stage;
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[derive(Default)]
+pub(super) struct Document {
+    description: Option<Read<Line>>,
+    target: TargetTable,
+    source: SourceTable,
+    envelope: EnvelopeTable,
+    session: SessionTable,
+    message: MessageTable,
+    limits: LimitsTable,
+    schedule: Option<Spanned<ScheduleTable>>,
+    expect: Option<ExpectTable>,
+    alert: Option<Spanned<AlertTable>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct TargetTable {
+    domain: Option<Spanned<Read<Host>>>,
+    hosts: Option<Spanned<OneOrMore<HostSpec>>>,
+    control: Vec<Read<Host>>,
+    port: Option<Whole<65_535>>,
+    own_mx: Option<bool>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct SourceTable {
+    addresses: Vec<Read<SourceSpec>>,
+    neutral: Vec<Read<Ip>>,
+    ehlo: BTreeMap<Read<Ip>, Read<EhloName>>,
+    public: BTreeMap<Read<Ip>, Read<Ip>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct EnvelopeTable {
+    from: Option<Read<Sender>>,
+    to: Option<Spanned<OneOrMore<Mailbox>>>,
+    owned: Vec<Read<Mailbox>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct SessionTable {
+    until: Option<Spanned<Read<Stop>>>,
+    tls: Option<Read<Tls>>,
+    timeout: BTreeMap<Stage, Read<Period>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct MessageTable {
+    body: Option<Spanned<PathBuf>>,
+    send: Option<Spanned<bool>>,
+    dkim: Option<DkimTable>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct DkimTable {
+    domain: Read<Host>,
+    selector: Read<Host>,
+    key: PathBuf,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct LimitsTable {
+    attempts: Option<Whole<1_000_000>>,
+    pace: Option<Read<Pause>>,
+    per_address: Option<Whole<10_000>>,
+    per_provider: Option<Whole<10_000>>,
+    rate: Option<Read<Rate>>,
+    per_hour: Option<Whole<1_000_000>>,
+    per_day: Option<Whole<10_000_000>>,
+    max_time: Option<Read<Period>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct ScheduleTable {
+    every: Option<Read<Period>>,
+    cron: Option<Read<Cron>>,
+    round: Option<Round>,
+    jitter: Option<Read<Pause>>,
+}
+
+/// What a round of a watch covers: one address per source, in turn, or the whole matrix.
+#[derive(Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+enum Round {
+    Rotate,
+    Full,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct ExpectTable {
+    stage: Option<Stage>,
+    code: Option<Code>,
+    enhanced: Option<Enhanced>,
+    tag: Option<Read<Line>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct AlertTable {
+    after: Option<Read<Failing>>,
+    clear: Option<Read<Clean>>,
+    webhook: Option<Read<Url>>,
+    #[serde(default)]
+    command: Vec<Read<Line>>,
+}
+
+/// Where in the text, and what is wrong there.
+pub(super) struct Wrong {
+    pub(super) place: Range<usize>,
+    pub(super) message: String,
+}
+
+/// What a file holds.
+pub(super) struct Parts {
+    pub(super) layer: ProbeLayer,
+    pub(super) schedule: Option<Schedule>,
+    pub(super) alert: Option<Alert>,
+    /// Where the settings stand that can be at odds with others.
+    pub(super) places: BTreeMap<Setting, Range<usize>>,
+}
+
+impl Document {
+    pub(super) fn read(self, directory: &Path) -> Result<Parts, Wrong> {
+        let Self { description, target, source, envelope, session, message, limits, schedule, expect, alert } = self;
+        if let (Some(domain), Some(_)) = (&target.domain, &target.hosts) {
+            let message = "`domain` beside `hosts`: wanted one of the two".to_owned();
+            return Err(Wrong { place: domain.span(), message });
+        }
+        let places = [
+            (Setting::Domain, target.domain.as_ref().map(Spanned::span)),
+            (Setting::Hosts, target.hosts.as_ref().map(Spanned::span)),
+            (Setting::To, envelope.to.as_ref().map(Spanned::span)),
+            (Setting::Until, session.until.as_ref().map(Spanned::span)),
+            (Setting::Body, message.body.as_ref().map(Spanned::span)),
+            (Setting::Send, message.send.as_ref().map(Spanned::span)),
+        ];
+        let layer = ProbeLayer {
+            description: description.map(|Read(Line(text))| text),
+            domain: target.domain.map(|domain| domain.into_inner().0),
+            hosts: target.hosts.map(|hosts| hosts.into_inner().0).unwrap_or_default(),
+            control: bare(target.control),
+            port: target.port.and_then(|Whole(port)| u16::try_from(port).ok()),
+            own_mx: target.own_mx,
+            sources: bare(source.addresses),
+            neutral: source.neutral.into_iter().map(|Read(Ip(ip))| ip).collect(),
+            ehlo_of: source.ehlo.into_iter().map(|(Read(Ip(ip)), Read(name))| (ip, name)).collect(),
+            public: source.public.into_iter().map(|(Read(Ip(ip)), Read(Ip(seen)))| (ip, seen)).collect(),
+            from: envelope.from.map(|Read(from)| from),
+            to: envelope.to.map(|to| to.into_inner().0).unwrap_or_default(),
+            owned: bare(envelope.owned),
+            until: session.until.map(|until| until.into_inner().0.0),
+            tls: session.tls.map(|Read(Tls(level))| level),
+            timeouts: session.timeout.into_iter().map(|(stage, Read(Period(time)))| (stage, time)).collect(),
+            send: message.send.map(Spanned::into_inner),
+            body: message.body.map(|path| directory.join(path.into_inner())),
+            dkim: message.dkim.map(|DkimTable { domain, selector, key }| Dkim {
+                domain: domain.0,
+                selector: selector.0.to_string(),
+                key: directory.join(key),
+            }),
+            limits: limits.read(),
+            expect: expect.map(|ExpectTable { stage, code, enhanced, tag }| Expect {
+                stage,
+                code,
+                enhanced,
+                tag: tag.map(|Read(Line(tag))| tag),
+            }),
+            ..ProbeLayer::default()
+        };
+        let schedule = schedule.map(ScheduleTable::read).transpose()?;
+        let alert = alert.map(AlertTable::read).transpose()?;
+        let places = places.into_iter().filter_map(|(setting, place)| Some((setting, place?))).collect();
+        Ok(Parts { layer, schedule, alert, places })
+    }
+}
+
+impl LimitsTable {
+    fn read(self) -> LimitsLayer {
+        LimitsLayer {
+            attempts: self.attempts.map(|Whole(n)| n),
+            pace: self.pace.map(|Read(Pause(time))| time),
+            per_address: self.per_address.map(|Whole(n)| n as usize),
+            per_provider: self.per_provider.map(|Whole(n)| n as usize),
+            rate: self.rate.map(|Read(rate)| rate),
+            per_hour: self.per_hour.map(|Whole(n)| n),
+            per_day: self.per_day.map(|Whole(n)| n),
+            max_time: self.max_time.map(|Read(Period(time))| time),
+        }
+    }
+}
+
+impl ScheduleTable {
+    fn read(table: Spanned<Self>) -> Result<Schedule, Wrong> {
+        let place = table.span();
+        let Self { every, cron, round, jitter } = table.into_inner();
+        if every.is_some() == cron.is_some() {
+            let found = if every.is_some() { "`every` beside `cron`" } else { "a schedule without a time" };
+            return Err(Wrong { place, message: format!("{found}: wanted one of `every` and `cron`") });
+        }
+        let (every, jitter) =
+            (every.map(|Read(Period(time))| time), jitter.map_or_else(Default::default, |Read(Pause(time))| time));
+        if every.is_some_and(|every| jitter >= every) {
+            return Err(Wrong {
+                place,
+                message: "`jitter` as long as the schedule: wanted less than `every`".to_owned(),
+            });
+        }
+        Ok(Schedule { every, cron: cron.map(|Read(Cron(cron))| cron), full: round == Some(Round::Full), jitter })
+    }
+}
+
+impl AlertTable {
+    fn read(table: Spanned<Self>) -> Result<Alert, Wrong> {
+        let place = table.span();
+        let Self { after, clear, webhook, command } = table.into_inner();
+        if webhook.is_none() && command.is_empty() {
+            return Err(Wrong {
+                place,
+                message: "an alert that tells nobody: wanted `webhook` or `command`".to_owned(),
+            });
+        }
+        Ok(Alert {
+            after: after.map_or(2, |Read(Failing(n))| n),
+            clear: clear.map_or(3, |Read(Clean(n))| n),
+            webhook: webhook.map(|Read(Url(url))| url),
+            command: command.into_iter().map(|Read(Line(word))| word).collect(),
+        })
+    }
+}
+
+fn bare<T>(list: Vec<Read<T>>) -> Vec<T> {
+    list.into_iter().map(|Read(value)| value).collect()
+}
