@@ -4,6 +4,7 @@
 
 pub mod address;
 pub mod catalog;
+pub mod cli;
 pub mod dns;
 pub mod drive;
 pub mod duration;

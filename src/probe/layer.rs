@@ -139,6 +139,11 @@ impl ProbeLayer {
                 "--pair-plaintext with --tls off: wanted a handshake that can fail",
             ));
         }
+        let expect = self.expect.unwrap_or_default();
+        if let Some(stage) = expect.stage.filter(|&stage| stage > until) {
+            let message = format!("an ending expected at {stage} with --until {until}: wanted a stage that is entered");
+            return Err(Conflict::new(Setting::Expect, message));
+        }
         let message = if until == Stage::EndOfData {
             let body =
                 self.body.as_deref().map(|path| read(path).map_err(|error| unreadable(path, &error))).transpose()?;
@@ -167,7 +172,7 @@ impl ProbeLayer {
             timeouts: Arc::new(timeouts),
             message,
             limits: self.limits.settle(),
-            expect: self.expect.unwrap_or_default(),
+            expect,
             pair_plaintext: self.pair_plaintext.unwrap_or(false),
             ignore_rest: self.ignore_rest.unwrap_or(false),
         })
@@ -269,6 +274,7 @@ words! {
     pub enum Setting ("setting") {
         Body = "body",
         Domain = "domain",
+        Expect = "expect",
         Hosts = "hosts",
         PairPlaintext = "pair-plaintext",
         Send = "send",
@@ -284,6 +290,7 @@ impl Setting {
         match self {
             Self::Body => layer.body.is_some(),
             Self::Domain => layer.domain.is_some(),
+            Self::Expect => layer.expect.is_some(),
             Self::Hosts => !layer.hosts.is_empty(),
             Self::PairPlaintext => layer.pair_plaintext.is_some(),
             Self::Send => layer.send.is_some(),

@@ -35,7 +35,7 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) ptr: BTreeMap<Text<IpAddr>, List<Host>>,
     #[serde(default)]
-    pub(super) record: Vec<Spanned<Record>>,
+    pub(super) record: Vec<Record>,
     #[serde(default)]
     pub(super) dns_fault: Vec<DnsFault>,
     /// Addresses of exchangers where nobody listens.
@@ -106,9 +106,9 @@ pub(super) struct Exchanger {
 pub(super) struct Record {
     pub(super) name: Text<Host>,
     #[serde(rename = "type")]
-    pub(super) rtype: String,
+    pub(super) rtype: Spanned<String>,
     /// Of a TXT record: its character strings.
-    pub(super) value: List<String>,
+    pub(super) value: Spanned<List<String>>,
     pub(super) ttl: Option<u32>,
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_proto::rr::{Record, RecordType};
+use toml::Spanned;
 
 use super::certificate::Certificate;
 use super::file::{self, File};
@@ -78,7 +79,7 @@ impl Scenario {
     ///
     /// The first thing that is not as it should be.
     pub fn parse(name: &str, text: &str) -> Result<Self, ScenarioError> {
-        read(text).map_err(|(span, wanted)| ScenarioError::new(name, text, span, wanted))
+        read(text).map_err(|(span, wanted)| ScenarioError::new(name, text, span, &wanted))
     }
 
     /// The text of the scenario "AOL, October 2012", which the demo plays.
@@ -107,11 +108,15 @@ pub struct ScenarioError {
 }
 
 impl ScenarioError {
-    fn new(name: &str, text: &str, span: Range<usize>, wanted: String) -> Self {
+    fn new(name: &str, text: &str, span: Range<usize>, wanted: &str) -> Self {
         let at = span.start.min(text.len());
         let before = text.as_bytes().iter().take(at).filter(|&&byte| byte == b'\n').count();
-        let text: String = text.lines().nth(before).unwrap_or_default().trim().chars().take(120).collect();
-        Self { name: name.to_owned(), line: before + 1, text, span, wanted }
+        let line = text.lines().nth(before).unwrap_or_default().trim();
+        // Both can quote the file, and end up on a terminal.
+        let visible =
+            |text: &str| text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect::<String>();
+        let text = visible(line).chars().take(120).collect();
+        Self { name: name.to_owned(), line: before + 1, text, span, wanted: visible(wanted) }
     }
 
     /// The line, counted from 1.
@@ -136,7 +141,7 @@ impl ScenarioError {
 impl fmt::Display for ScenarioError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, line, text, wanted, .. } = self;
-        write!(f, "{name}:{line}: {wanted}, in {text:?}")
+        write!(f, "{name}:{line}: {text}: {wanted}")
     }
 }
 
@@ -261,24 +266,25 @@ fn records(file: &File) -> Result<Vec<Record>, Wrong> {
     records.extend(
         places(file).filter(|(_, ip)| !named.contains(ip)).map(|(host, address)| zone::ptr(address, host, file.ttl)),
     );
-    for written in &file.record {
-        let record = written.as_ref();
-        let values: Vec<_> = record.value.0.iter().map(String::as_str).collect();
-        let found = zone::record(&record.name.0, &record.rtype, &values, record.ttl.unwrap_or(file.ttl));
-        records.push(found.map_err(|wanted| (written.span(), wanted))?);
+    for record in &file.record {
+        let List(values) = record.value.as_ref();
+        let data = zone::data(rtype(&record.rtype)?, values).map_err(|wanted| (record.value.span(), wanted))?;
+        records.push(zone::record(&record.name.0, record.ttl.unwrap_or(file.ttl), data));
     }
     Ok(records)
 }
 
 fn faults(file: &File) -> Result<Vec<DnsFault>, Wrong> {
     let fault = |fault: &file::DnsFault| {
-        let rtype = fault.rtype.as_ref().map(|rtype| {
-            let error = |_| (rtype.span(), format!("{:?} is no record type: wanted MX, A, …", rtype.as_ref()));
-            rtype.as_ref().parse::<RecordType>().map_err(error)
-        });
-        Ok(DnsFault { name: zone::name(&fault.name.0), rtype: rtype.transpose()?, answer: fault.answer })
+        let rtype = fault.rtype.as_ref().map(rtype).transpose()?;
+        Ok(DnsFault { name: zone::name(&fault.name.0), rtype, answer: fault.answer })
     };
     file.dns_fault.iter().map(fault).collect()
+}
+
+fn rtype(written: &Spanned<String>) -> Result<RecordType, Wrong> {
+    let found = written.as_ref();
+    found.parse().map_err(|_| (written.span(), format!("{found:?} is no record type: wanted A, MX, TXT, …")))
 }
 
 fn behaviours(text: &str, file: &File) -> Result<BTreeMap<String, Arc<Dialog>>, Wrong> {

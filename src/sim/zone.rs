@@ -160,28 +160,28 @@ pub(super) fn ptr(address: IpAddr, host: &Host, ttl: u32) -> Record {
     Record::from_rdata(Name::from(address), ttl, RData::PTR(PTR(name(host))))
 }
 
-/// A record in presentation form; of a TXT record the values are its character strings.
+pub(super) fn record(owner: &Host, ttl: u32, data: RData) -> Record {
+    Record::from_rdata(name(owner), ttl, data)
+}
+
+/// Record data in presentation form; of a TXT record the values are its character strings. Names
+/// in it are absolute, with or without a dot at the end.
 ///
 /// # Errors
 ///
 /// What was wanted.
-pub(super) fn record(owner: &Host, rtype: &str, values: &[&str], ttl: u32) -> Result<Record, String> {
-    let known: RecordType = rtype.parse().map_err(|_| format!("{rtype:?} is no record type: wanted A, MX, TXT, …"))?;
-    let data = match (known, values) {
-        (RecordType::TXT, strings) if strings.iter().all(|s| s.len() <= 255) && !strings.is_empty() => {
-            RData::TXT(TXT::new(strings.iter().map(|&s| s.to_owned()).collect()))
+pub(super) fn data(rtype: RecordType, values: &[String]) -> Result<RData, String> {
+    let value = match values {
+        strings if rtype == RecordType::TXT => {
+            let sound = !strings.is_empty() && strings.iter().all(|string| string.len() <= 255);
+            let error = || "wanted one or more strings of at most 255 bytes each".to_owned();
+            return sound.then(|| RData::TXT(TXT::new(strings.to_vec()))).ok_or_else(error);
         }
-        (RecordType::TXT, _) => return Err("wanted one or more strings of at most 255 bytes as a TXT value".into()),
-        (_, [value]) => absolute(known, value)?,
-        _ => return Err(format!("wanted one value for a {rtype} record")),
+        [value] => value,
+        _ => return Err(format!("wanted one string for a record of type {rtype}")),
     };
-    Ok(Record::from_rdata(name(owner), ttl, data))
-}
-
-/// Reads record data; names in it count as absolute, with or without a dot at the end.
-fn absolute(rtype: RecordType, value: &str) -> Result<RData, String> {
     let mut data = RData::try_from_str(rtype, value)
-        .map_err(|e| format!("{value:?} is no {rtype} value: {e}").replace('\n', " "))?;
+        .map_err(|e| format!("{value:?} is no value of type {rtype}: {e}").replace('\n', " "))?;
     match &mut data {
         RData::MX(mx) => mx.exchange.set_fqdn(true),
         RData::CNAME(target) => target.0.set_fqdn(true),

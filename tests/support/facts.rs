@@ -27,7 +27,7 @@ pub(crate) fn of(probe: &Probe) -> String {
         pair_plaintext,
         ignore_rest,
     } = probe;
-    let mut facts = Facts(String::new());
+    let mut facts = Facts::default();
     facts.say("description", description.iter());
     facts.say("domain", target.domain.iter().map(ToString::to_string));
     facts.say(
@@ -74,7 +74,8 @@ pub(crate) fn of(probe: &Probe) -> String {
     facts.0
 }
 
-pub(crate) struct Facts(String);
+#[derive(Default)]
+pub(crate) struct Facts(pub(crate) String);
 
 impl Facts {
     pub(crate) fn say(&mut self, name: &str, values: impl Iterator<Item = impl AsRef<str>>) {

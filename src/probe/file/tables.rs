@@ -117,7 +117,7 @@ enum Round {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct ExpectTable {
-    stage: Option<Stage>,
+    stage: Option<Spanned<Stage>>,
     code: Option<Code>,
     enhanced: Option<Enhanced>,
     tag: Option<Read<Line>>,
@@ -158,6 +158,7 @@ impl Document {
         let places = [
             (Setting::Domain, target.domain.as_ref().map(Spanned::span)),
             (Setting::Hosts, target.hosts.as_ref().map(Spanned::span)),
+            (Setting::Expect, expect.as_ref().and_then(|expect| expect.stage.as_ref()).map(Spanned::span)),
             (Setting::To, envelope.to.as_ref().map(Spanned::span)),
             (Setting::Until, session.until.as_ref().map(Spanned::span)),
             (Setting::Body, message.body.as_ref().map(Spanned::span)),
@@ -189,7 +190,7 @@ impl Document {
             }),
             limits: limits.read(),
             expect: expect.map(|ExpectTable { stage, code, enhanced, tag }| Expect {
-                stage,
+                stage: stage.map(Spanned::into_inner),
                 code,
                 enhanced,
                 tag: tag.map(|Read(Line(tag))| tag),

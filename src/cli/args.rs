@@ -1,0 +1,244 @@
+//! What several commands take: the output, inputs, the options of a run, and how their values are
+//! written.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt::Display;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::builder::{PossibleValue, TypedValueParser};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use jiff::Timestamp;
+
+use crate::words::words;
+
+/// What a run needs to know beside its probes.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// The resolvers to ask; empty: the system's.
+    pub dns: Vec<SocketAddr>,
+    /// What order and jitter come from; without one, chance.
+    pub seed: Option<u64>,
+    /// Files with more reply rules, the later ones first in rank.
+    pub catalogue: Vec<PathBuf>,
+    /// Print the plan, open no session.
+    pub dry_run: bool,
+    /// Print each dialog.
+    pub transcript: bool,
+    /// Where the JSON lines go as well.
+    pub record: Option<PathBuf>,
+    pub history: History,
+    pub output: Output,
+}
+
+/// Where what is found is kept, and the budgets with it.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum History {
+    /// Under `$XDG_STATE_HOME/mxprobe/`.
+    #[default]
+    Default,
+    /// Nowhere.
+    None,
+    File(PathBuf),
+}
+
+/// How results are shown.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Output {
+    pub format: Format,
+    /// Whether colour may be used, where the output can show it.
+    pub color: bool,
+    /// How often `-v` was given.
+    pub verbose: u8,
+    /// Nothing but the diagnosis.
+    pub quiet: bool,
+    pub progress: Progress,
+}
+
+words! {
+    /// The outputs there are.
+    #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+    pub enum Format ("format") {
+        #[default]
+        Text = "text",
+        Jsonl = "jsonl",
+        Nagios = "nagios",
+        Junit = "junit",
+        Markdown = "markdown",
+        Prometheus = "prometheus",
+    }
+}
+
+words! {
+    /// When the progress of a run is shown, on standard error.
+    #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+    pub enum Progress ("progress") {
+        /// On a terminal.
+        #[default]
+        Auto = "auto",
+        Never = "never",
+    }
+}
+
+/// Something to read: a file, or standard input where `-` is given.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Input {
+    Stdin,
+    File(PathBuf),
+}
+
+impl From<OsString> for Input {
+    fn from(text: OsString) -> Self {
+        if text == "-" { Self::Stdin } else { Self::File(text.into()) }
+    }
+}
+
+/// The flags of every command that prints results, save `--format`, whose words differ.
+#[derive(Clone, Debug, clap::Args)]
+pub struct OutputFlags {
+    /// No colour
+    #[arg(
+        long,
+        help = "No colour (none by itself where the output is no terminal, or NO_COLOR is set)",
+        help_heading = "Output"
+    )]
+    pub no_color: bool,
+    /// More detail
+    #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "quiet", help_heading = "Output")]
+    pub verbose: u8,
+    /// Nothing but the result
+    #[arg(long, help_heading = "Output")]
+    pub quiet: bool,
+    /// Whether to show progress on standard error
+    #[arg(long, value_name = "WHEN", default_value = "auto", value_parser = Words::<Progress>::new("time for progress", Progress::ALL.iter().map(|p| p.as_str())), help_heading = "Output")]
+    pub progress: Progress,
+}
+
+impl OutputFlags {
+    /// With the format that the command was given.
+    #[must_use]
+    pub fn with(&self, format: Format) -> Output {
+        Output { format, color: !self.no_color, verbose: self.verbose, quiet: self.quiet, progress: self.progress }
+    }
+}
+
+/// Reads one of these formats.
+pub(super) fn format(of: &'static [Format]) -> Words<Format> {
+    Words::new("format", of.iter().map(|format| format.as_str())).later(&["html"])
+}
+
+/// Reads one of a few words, lists them in help and completions, and tells words that this version
+/// lacks from words that nobody knows.
+#[derive(Clone)]
+pub(super) struct Words<T> {
+    what: &'static str,
+    known: Vec<&'static str>,
+    later: &'static [&'static str],
+    read: fn(&str) -> Option<T>,
+}
+
+impl<T: FromStr> Words<T> {
+    pub(super) fn new(what: &'static str, words: impl IntoIterator<Item = &'static str>) -> Self {
+        Self { what, known: words.into_iter().collect(), later: &[], read: |text| text.parse().ok() }
+    }
+
+    /// Words that are spelled right and come in another version.
+    pub(super) fn later(self, later: &'static [&'static str]) -> Self {
+        Self { later, ..self }
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> TypedValueParser for Words<T> {
+    type Value = T;
+
+    fn parse_ref(&self, cmd: &clap::Command, arg: Option<&clap::Arg>, value: &OsStr) -> Result<T, clap::Error> {
+        let text = short(&value.to_string_lossy());
+        if let Some(word) = Some(text.as_str()).filter(|text| self.known.contains(text)).and_then(self.read) {
+            return Ok(word);
+        }
+        let found = if self.later.contains(&text.as_str()) {
+            "is not available in this version".to_owned()
+        } else {
+            format!("is no {}", self.what)
+        };
+        let flag = arg.map(ToString::to_string).unwrap_or_default();
+        let flag = flag.split(' ').next().unwrap_or_default();
+        let message = format!("{flag}: {text:?} {found}: wanted one of {}", self.known.join(", "));
+        let mut error = clap::Error::raw(ErrorKind::ValueValidation, message).with_cmd(cmd);
+        error.insert(ContextKind::InvalidArg, ContextValue::String(flag.to_owned()));
+        Err(error)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(self.known.iter().map(PossibleValue::new)))
+    }
+}
+
+/// What a run's order comes from.
+pub(super) fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("{:?} is no seed: wanted a whole number from 0 to {}", short(text), u64::MAX))
+}
+
+/// A whole number from 1 to `MAX`.
+pub(super) fn count<const MAX: u32>(text: &str) -> Result<u32, String> {
+    let digits = Some(text).filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+    digits
+        .and_then(|text| text.parse().ok())
+        .filter(|n| (1..=MAX).contains(n))
+        .ok_or_else(|| format!("{:?} is out of range: wanted a whole number from 1 to {MAX}", short(text)))
+}
+
+/// A port.
+pub(super) fn port(text: &str) -> Result<u16, String> {
+    count::<65_535>(text).and_then(|port| u16::try_from(port).map_err(|e| e.to_string()))
+}
+
+/// A file, or `-`.
+pub(super) fn input() -> impl TypedValueParser<Value = Input> {
+    clap::builder::OsStringValueParser::new().map(Input::from)
+}
+
+/// `IP`, `IP:PORT` or `[IPV6]:PORT`; the port of DNS is 53.
+pub(super) fn resolver(text: &str) -> Result<SocketAddr, String> {
+    let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+    let address = bare.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)).or_else(|_| text.parse::<SocketAddr>());
+    address.ok().filter(|address| address.port() != 0).ok_or_else(|| {
+        format!("{:?} is no resolver: wanted IP or IP:PORT, as in 192.0.2.53:53 or [2001:db8::53]:53", short(text))
+    })
+}
+
+/// A point in time: RFC 3339, or a date and perhaps a time, which are UTC.
+pub(super) fn time(text: &str) -> Result<Timestamp, String> {
+    text.parse::<Timestamp>().ok().or_else(|| jiff::tz::Offset::UTC.to_timestamp(text.parse().ok()?).ok()).ok_or_else(
+        || {
+            format!(
+                "{:?} is no time: wanted 2026-11-24T10:00:00Z, or 2026-11-24 10:00 or 2026-11-24 in UTC",
+                short(text)
+            )
+        },
+    )
+}
+
+/// Where the history is: `none`, or a file.
+pub(super) fn history(text: &str) -> Result<History, String> {
+    if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+        return Err("a history in PostgreSQL is not available in this version: wanted a file or none".to_owned());
+    }
+    Ok(if text == "none" { History::None } else { History::File(text.into()) })
+}
+
+/// `A=B`, both read by their type.
+pub(super) fn pair<A, B, E: Display, F: Display>(
+    text: &str,
+    wanted: &str,
+    first: impl FnOnce(&str) -> Result<A, E>,
+    second: impl FnOnce(&str) -> Result<B, F>,
+) -> Result<(A, B), String> {
+    let (a, b) = text.split_once('=').ok_or_else(|| format!("{:?}: wanted {wanted}", short(text)))?;
+    Ok((first(a).map_err(|e| e.to_string())?, second(b).map_err(|e| e.to_string())?))
+}
+
+fn short(text: &str) -> String {
+    text.chars().take(80).collect()
+}

@@ -1,0 +1,29 @@
+//! `judge`: diagnose recorded evidence again.
+
+use std::path::PathBuf;
+
+use super::args::{self, Format, Input, OutputFlags};
+
+/// The flags of `judge`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct JudgeArgs {
+    /// Recordings (- is standard input); several are pooled
+    #[arg(required = true, value_name = "RUN.jsonl", value_parser = args::input())]
+    pub files: Vec<Input>,
+    /// More reply rules (repeatable)
+    #[arg(long, value_name = "FILE")]
+    pub catalogue: Vec<PathBuf>,
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = args::format(FORMATS), help_heading = "Output")]
+    pub format: Format,
+    #[command(flatten)]
+    pub output: OutputFlags,
+}
+
+const FORMATS: &[Format] = &[Format::Text, Format::Jsonl, Format::Markdown];
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  mxprobe judge run.jsonl
+  mxprobe judge monday.jsonl tuesday.jsonl --format markdown
+  mxprobe import /var/log/mail.log --format jsonl | mxprobe judge -";

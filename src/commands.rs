@@ -1,0 +1,122 @@
+//! What each command does, one file per command. The command line has been read by [`crate::cli`];
+//! what is printed is [`crate::sink`]'s; here the two meet the pipeline.
+
+use std::io::{self, Read as _, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use crate::catalog::Catalog;
+use crate::cli::{Command, Usage, completions};
+use crate::cli::args::Input;
+use crate::visible::visible;
+
+mod demo;
+mod diff;
+mod explain;
+mod import;
+mod judge;
+mod run;
+mod show;
+mod sim;
+
+/// Does what the command line says and returns the exit status.
+#[must_use]
+pub fn execute(command: Result<Command, Usage>) -> ExitCode {
+    let done = match command {
+        Ok(Command::Run(args)) => run::run(*args),
+        Ok(Command::Judge(args)) => judge::judge(&args),
+        Ok(Command::Diff(args)) => diff::diff(&args),
+        Ok(Command::Explain(args)) => explain::explain(&args),
+        Ok(Command::Import(args)) => import::import(&args),
+        Ok(Command::Sim(args)) => sim::sim(&args),
+        Ok(Command::Demo(args)) => demo::demo(&args),
+        Ok(Command::Completions(shell)) => print(&completions::completions(shell)),
+        Ok(Command::Man) => print(&completions::man()),
+        Err(usage) => return ExitCode::from(say(&usage)),
+    };
+    match done {
+        Ok(status) => ExitCode::from(status),
+        Err(failure) => {
+            let _ = writeln!(io::stderr(), "mxprobe: {}", visible(&failure.message));
+            ExitCode::from(failure.status)
+        }
+    }
+}
+
+/// Why a command could not do its work.
+#[derive(Debug)]
+struct Failure {
+    message: String,
+    /// 2: usage or configuration; 3: could not tell.
+    status: u8,
+}
+
+impl Failure {
+    /// Something in what was asked for is wrong; nothing was sent.
+    fn config(message: impl ToString) -> Self {
+        Self { message: message.to_string(), status: 2 }
+    }
+
+    /// This host failed at its part.
+    fn ours(message: impl ToString) -> Self {
+        Self { message: message.to_string(), status: 3 }
+    }
+}
+
+type Done = Result<u8, Failure>;
+
+/// Prints what is wrong with the command line, or the help that was asked for.
+fn say(usage: &Usage) -> u8 {
+    let text = usage.message.as_bytes();
+    let _ = if usage.to_stdout { io::stdout().write_all(text) } else { io::stderr().write_all(text) };
+    usage.status
+}
+
+fn print(bytes: &[u8]) -> Done {
+    written(io::stdout().write_all(bytes)).map(|()| 0)
+}
+
+/// A reader that went away is no failure.
+fn written(result: io::Result<()>) -> Result<(), Failure> {
+    match result {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::ours(format!("standard output: {e}"))),
+        _ => Ok(()),
+    }
+}
+
+/// The rules that are built in, and the operator's files on top.
+fn catalog(files: &[impl AsRef<Path>]) -> Result<Arc<Catalog>, Failure> {
+    let mut catalog = Arc::new(Catalog::built_in().clone());
+    for file in files {
+        let name = file.as_ref().display().to_string();
+        let text = std::fs::read_to_string(file).map_err(|e| Failure::config(format!("{name}: {e}")))?;
+        catalog = Arc::new(catalog.with(&name, &text).map_err(Failure::config)?);
+    }
+    Ok(catalog)
+}
+
+/// What a file or standard input is called in messages and records.
+fn name(input: &Input) -> String {
+    match input {
+        Input::Stdin => "-".to_owned(),
+        Input::File(path) => path.display().to_string(),
+    }
+}
+
+/// Opens a file or standard input.
+fn open(input: &Input) -> Result<Box<dyn io::Read>, Failure> {
+    Ok(match input {
+        Input::Stdin => Box::new(io::stdin().lock()),
+        Input::File(path) => {
+            let file = std::fs::File::open(path).and_then(|mut file| file.read(&mut []).map(|_| file));
+            Box::new(file.map_err(|e| Failure::config(format!("{}: {e}", path.display())))?)
+        }
+    })
+}
+
+/// The runtime for the commands that meet the network.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let built = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    built.map_err(|e| Failure::ours(format!("the runtime: {e}")))
+}

@@ -1,0 +1,76 @@
+//! `run`: probe now, print the matrix and the diagnosis.
+
+use std::io::{self, Write as _};
+use std::sync::Arc;
+
+use rand::Rng as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use super::show::Show;
+use super::{Done, Failure, catalog, runtime};
+use crate::cli::run::RunArgs;
+use crate::dns::Dns;
+use crate::ledger::RunLedger;
+use crate::probe::Probe;
+use crate::run::{self, Setup};
+use crate::stage::Stage;
+use crate::wire::Trust;
+
+pub(super) fn run(args: RunArgs) -> Done {
+    let RunArgs { probes, options } = args;
+    let show = Show::open(&options.output, options.record.as_deref())?;
+    let patience = probes.iter().map(|probe| probe.timeouts.get(Stage::Resolve)).max().unwrap_or_default();
+    let seed = options.seed.unwrap_or_else(|| rand::rng().random_range(0..1 << 48));
+    let setup = Setup {
+        dns: Dns::new(&options.dns, patience),
+        trust: Trust::system(),
+        ledger: Box::new(RunLedger::default()),
+        catalog: catalog(&options.catalogue)?,
+        seed,
+        dry_run: options.dry_run,
+        transcript: options.transcript,
+        simulated: false,
+        probes: probes.into_iter().map(Arc::<Probe>::new).collect(),
+    };
+    runtime()?.block_on(shown(setup, show))
+}
+
+/// Runs and shows at once, and stops in order when the operator says so.
+pub(super) async fn shown(setup: Setup, show: Show) -> Done {
+    let dry_run = setup.dry_run;
+    let (stop, cancel) = watch::channel(false);
+    let (tell, events) = mpsc::channel(256);
+    let stop = Arc::new(stop);
+    stop_on_signals(Arc::clone(&stop))?;
+    let running = tokio::spawn(run::run(setup, tell, cancel));
+    let shown = show.all(events, &stop).await;
+    let summary = running.await.map_err(|e| Failure::ours(format!("the run broke off: {e}")))?;
+    let nagios = shown.nagios;
+    match (summary, shown.failure) {
+        (Err(error), _) => Err(Failure { status: if nagios.is_some() { 3 } else { 2 }, ..Failure::config(error) }),
+        (Ok(_), Some(failure)) => Ok(failure.status),
+        (Ok(_), None) if dry_run => Ok(0),
+        (Ok(summary), None) => Ok(nagios.unwrap_or(summary.exit)),
+    }
+}
+
+/// The first SIGINT or SIGTERM ends the run in order, the second at once.
+pub(super) fn stop_on_signals(stop: Arc<watch::Sender<bool>>) -> Result<(), Failure> {
+    let listen = |kind| signal(kind).map_err(|e| Failure::ours(format!("signals: {e}")));
+    let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    tokio::spawn(async move {
+        let mut next = async || {
+            tokio::select! {
+                _ = interrupt.recv() => 130,
+                _ = terminate.recv() => 143,
+            }
+        };
+        next().await;
+        let _ = writeln!(io::stderr(), "mxprobe: stopping: open sessions say QUIT");
+        let _ = stop.send(true);
+        let status = next().await;
+        std::process::exit(status);
+    });
+    Ok(())
+}

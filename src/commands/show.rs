@@ -1,0 +1,161 @@
+//! Takes a run's events to where they are wanted: the output, the recording, the progress bar, the
+//! transcript. The run never waits for a terminal that nobody reads.
+
+use std::fs::File;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+use super::Failure;
+use crate::cli::args::{Output, Progress as When};
+use crate::record::Line;
+use crate::run::Event;
+use crate::sink::progress::Progress;
+use crate::sink::{self, Detail, Format, Look, Sink, nagios};
+use crate::visible::visible;
+
+/// A run that lasts longer says beforehand how long.
+const LONG: Duration = Duration::from_secs(10);
+
+/// How text is laid out for `output`, on this standard output.
+pub(super) fn look(output: &Output) -> Look {
+    let terminal = io::stdout().is_terminal();
+    let width = terminal_size::terminal_size().filter(|_| terminal).map_or(80, |(width, _)| usize::from(width.0));
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let detail = match (output.quiet, output.verbose) {
+        (true, _) => Detail::Quiet,
+        (false, 0) => Detail::Normal,
+        (false, _) => Detail::Verbose,
+    };
+    Look { width, colour: output.color && terminal && !plain, detail }
+}
+
+/// Everywhere that a run is shown.
+pub(super) struct Show {
+    out: Option<Box<dyn Sink + Send>>,
+    record: Option<(String, Box<dyn Sink + Send>)>,
+    format: Format,
+    /// Kept for the status that monitoring systems want.
+    lines: Vec<Line>,
+    progress: Option<Progress>,
+    wants_progress: bool,
+    quiet: bool,
+    failure: Option<Failure>,
+}
+
+impl Show {
+    /// Opens the outputs; the recording's file is created at once, so that a path that cannot be
+    /// written is known before anything is sent.
+    pub(super) fn open(output: &Output, record: Option<&Path>) -> Result<Self, Failure> {
+        let record = record
+            .map(|path| {
+                let name = path.display().to_string();
+                let file = File::create(path).map_err(|e| Failure::config(format!("--record {name}: {e}")))?;
+                Ok((name, sink::open(Format::Jsonl, file, Look::default())))
+            })
+            .transpose()?;
+        Ok(Self {
+            out: Some(sink::open(output.format, io::stdout(), look(output))),
+            record,
+            format: output.format,
+            lines: Vec::new(),
+            progress: None,
+            wants_progress: output.progress == When::Auto && io::stderr().is_terminal() && !output.quiet,
+            quiet: output.quiet,
+            failure: None,
+        })
+    }
+
+    /// Shows everything until the run has no more to say. When nobody is left to be told, `stop`
+    /// turns true.
+    pub(super) async fn all(mut self, mut events: mpsc::Receiver<Event>, stop: &watch::Sender<bool>) -> Shown {
+        while let Some(event) = events.recv().await {
+            match event {
+                Event::Line(line) => self.line(&line),
+                Event::Planned { sessions, lasts, left_out } => self.planned(sessions, lasts, &left_out),
+                Event::Transcript(_, dialog) => self.out(&format!("{dialog}\n")),
+            }
+            if self.out.is_none() && self.record.is_none() {
+                let _ = stop.send(true);
+            }
+        }
+        if let Some(progress) = &self.progress {
+            progress.finish();
+        }
+        self.tell(|sink| sink.finish());
+        let status = (self.format == Format::Nagios).then(|| nagios::status(&self.lines));
+        Shown { nagios: status, failure: self.failure }
+    }
+
+    fn line(&mut self, line: &Line) {
+        if let (Line::Session(session), Some(progress)) = (line, &mut self.progress) {
+            progress.session(session);
+        }
+        self.tell(|sink| sink.line(line));
+        if self.format == Format::Nagios {
+            self.lines.push(line.clone());
+        }
+    }
+
+    fn planned(&mut self, sessions: usize, lasts: Duration, left_out: &[String]) {
+        let mut err = io::stderr();
+        for what in left_out {
+            let _ = writeln!(err, "mxprobe: not probed: {}", visible(what));
+        }
+        if lasts > LONG && !self.quiet {
+            let lasts = humantime::format_duration(Duration::from_secs(lasts.as_secs()));
+            let end = crate::run::in_(lasts.get_ref());
+            let _ = writeln!(err, "mxprobe: {sessions} sessions, at least {lasts}, until about {end}");
+        }
+        self.progress = Some(Progress::new(sessions as u64, self.wants_progress));
+    }
+
+    /// A dialog: on standard output beside the text, else out of the way of what programs read.
+    fn out(&mut self, text: &str) {
+        let written = match self.format {
+            Format::Text => io::stdout().write_all(text.as_bytes()),
+            _ => io::stderr().write_all(text.as_bytes()),
+        };
+        self.note(written, None);
+    }
+
+    fn tell(&mut self, mut what: impl FnMut(&mut dyn Sink) -> io::Result<()>) {
+        if let Some(out) = &mut self.out {
+            let written = what(&mut **out);
+            self.note(written, None);
+        }
+        if let Some((name, record)) = &mut self.record {
+            let (name, written) = (name.clone(), what(&mut **record));
+            self.note(written, Some(&name));
+        }
+    }
+
+    /// An output that fails is given up and named, once; a reader that went away is not a failure.
+    fn note(&mut self, written: io::Result<()>, record: Option<&str>) {
+        let Err(error) = written else { return };
+        let message = match record {
+            Some(name) => {
+                self.record = None;
+                format!("--record {name}: {error}: the recording is not whole")
+            }
+            None => {
+                self.out = None;
+                format!("standard output: {error}")
+            }
+        };
+        if record.is_some() || error.kind() != io::ErrorKind::BrokenPipe {
+            let _ = writeln!(io::stderr(), "mxprobe: {}", visible(&message));
+            self.failure.get_or_insert(Failure::ours(message));
+        }
+    }
+}
+
+/// What came of showing a run.
+pub(super) struct Shown {
+    /// The status for a monitoring system, where that is the format.
+    pub(super) nagios: Option<u8>,
+    /// An output that could not be written, already told.
+    pub(super) failure: Option<Failure>,
+}
