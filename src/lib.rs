@@ -8,6 +8,7 @@ pub mod cli;
 pub mod dns;
 pub mod drive;
 pub mod duration;
+pub mod judge;
 pub mod ledger;
 pub mod limits;
 pub mod outcome;

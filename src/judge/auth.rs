@@ -75,7 +75,7 @@ pub(super) fn auth_or_fcrdns(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Fou
             Lack::Authentication => "publish SPF and DMARC for the sender's domain, sign with DKIM, and let them align",
             Lack::ReverseDns => "give each source a PTR name that resolves back to it, and use that name in EHLO",
         }
-        .to_owned();
+        .into();
         d.notes = sentences::notes(case, &failures);
         found.diagnoses.push(d);
         let explained: BTreeSet<_> = failures.iter().map(|t| std::ptr::from_ref::<Trial>(t)).collect();
@@ -116,7 +116,16 @@ fn lack(case: &Case<'_>, t: &Trial) -> Option<Lack> {
     }
     let text = case.names().words(t.said?)?.text.to_ascii_lowercase();
     let says = |phrases: &[&str]| phrases.iter().any(|p| text.contains(p));
-    if says(&["reverse dns", "rdns", "ptr record", "no ptr", "reverse hostname", "reverse lookup", "fcrdns", "helo name"]) {
+    if says(&[
+        "reverse dns",
+        "rdns",
+        "ptr record",
+        "no ptr",
+        "reverse hostname",
+        "reverse lookup",
+        "fcrdns",
+        "helo name",
+    ]) {
         Some(Lack::ReverseDns)
     } else if says(&["unauthenticated", "spf", "dkim", "dmarc", "not authenticated", "authentication check"]) {
         Some(Lack::Authentication)

@@ -57,6 +57,8 @@ pub(crate) struct Trial {
     pub(crate) said: Option<Said>,
     /// What we say of it, where no reply does.
     pub(crate) detail: Option<Name>,
+    /// Whether a handshake was begun.
+    pub(crate) tls: bool,
     pub(crate) expected: bool,
     pub(crate) inconsistent: bool,
     pub(crate) overload: bool,
@@ -116,11 +118,7 @@ impl Evidence {
             Line::Check(check) => self.checks.push(check),
             Line::Session(session) => self.session(&Lean::from(&*session)),
             Line::Passed(passed) => self.passed(&passed),
-            Line::Planned(_)
-            | Line::Report(_)
-            | Line::Reproduction(_)
-            | Line::Diagnosis(_)
-            | Line::Summary(_) => {}
+            Line::Planned(_) | Line::Report(_) | Line::Reproduction(_) | Line::Diagnosis(_) | Line::Summary(_) => {}
         }
     }
 
@@ -150,6 +148,13 @@ impl Evidence {
             }
             self.line(text).map_err(|e| error(located(&e)))?;
         }
+    }
+
+    /// The last run: that of the last `run` line, else that of the latest session.
+    pub(super) fn run(&self) -> String {
+        let latest = || self.trials.iter().max_by_key(|t| (t.at, t.run.map(|r| self.names.text(r))));
+        let of_session = || latest().and_then(|t| t.run).map(|r| self.names.text(r).to_owned());
+        self.run.clone().or_else(of_session).unwrap_or_default()
     }
 
     fn line(&mut self, text: &str) -> Result<(), serde_json::Error> {
@@ -191,6 +196,7 @@ impl Evidence {
             tag: s.tag.as_ref().and_then(|t| names.name(&t.0)),
             said: reply.map(|lines| names.said(lines)),
             detail: s.detail.as_ref().filter(|_| reply.is_none()).and_then(|t| names.name(&t.0)),
+            tls: s.tls.is_some(),
             expected: s.expected,
             inconsistent,
             overload,
@@ -230,6 +236,7 @@ impl Evidence {
             tag: None,
             said: None,
             detail: None,
+            tls: false,
             expected: false,
             inconsistent: false,
             overload: false,

@@ -250,30 +250,34 @@ fn groups<U: Copy + Ord>(
         *passing.entry(entry.over).or_default() += u64::from(!count.is_bad());
     }
     if !living {
-        passing.values_mut().for_each(|n| *n = u64::MAX);
+        for n in passing.values_mut() {
+            *n = u64::MAX;
+        }
     }
     // Where nobody passes, the address is to blame.
     passing.retain(|_, n| *n > 0);
-    let mut by_unit: BTreeMap<U, (bool, Totals, Vec<(Addr, Count, u64)>)> = BTreeMap::new();
+    let mut by_unit: BTreeMap<U, Row> = BTreeMap::new();
     let mut rest_over: BTreeMap<Addr, Totals> = BTreeMap::new();
     let mut rest = Totals::default();
     for (entry, count) in entries.iter().filter(|(e, _)| passing.contains_key(&e.over)) {
-        let unit = by_unit.entry(entry.unit).or_insert((entry.nameable, Totals::default(), Vec::new()));
-        unit.1.add(*count);
-        unit.2.push((entry.over, *count, entry.cell.count(None).failed));
+        let row = by_unit.entry(entry.unit).or_default();
+        row.nameable = entry.nameable;
+        row.totals.add(*count);
+        row.cells.push((entry.over, *count, entry.cell.count(None).failed));
         rest_over.entry(entry.over).or_default().add(*count);
         rest.add(*count);
     }
-    let among = by_unit.values().filter(|u| u.0).count() as u64;
-    let mut order: Vec<_> = by_unit.iter().filter(|(_, (nameable, t, _))| *nameable && is_bad_enough(t.cells)).collect();
+    let among = by_unit.values().filter(|row| row.nameable).count() as u64;
+    let named = |row: &Row| row.nameable && is_bad_enough(row.totals.cells);
+    let mut order: Vec<_> = by_unit.iter().filter(|(_, row)| named(row)).collect();
     let less = |a: Count, b: Count| (b.failed * a.tried, b.tried).cmp(&(a.failed * b.tried, a.tried));
-    order.sort_by(|(_, a), (_, b)| less(a.1.cells, b.1.cells));
+    order.sort_by(|(_, a), (_, b)| less(a.totals.cells, b.totals.cells));
 
     let mut found = Vec::new();
     let mut here = Totals::default();
     let mut here_over: BTreeMap<Addr, (Totals, u64)> = BTreeMap::new();
-    for (k, (_, (_, totals, own))) in order.iter().enumerate() {
-        for &(over, count, all_failed) in own {
+    for (k, (_, row)) in order.iter().enumerate() {
+        for &(over, count, all_failed) in &row.cells {
             let Some(outside) = passing.get_mut(&over) else { continue };
             let mut one = Totals::default();
             one.add(count);
@@ -294,7 +298,7 @@ fn groups<U: Copy + Ord>(
                 here_over.remove(&over);
             }
         }
-        let alike = order.get(k + 1).is_some_and(|(_, next)| less(totals.cells, next.1.cells).is_eq());
+        let alike = order.get(k + 1).is_some_and(|(_, next)| less(row.totals.cells, next.totals.cells).is_eq());
         if alike || k as u64 + 1 == among || !here.cells.mostly_failed() || !rest.cells.mostly_passed() {
             continue;
         }
@@ -319,6 +323,14 @@ fn groups<U: Copy + Ord>(
         });
     }
     found
+}
+
+/// One unit: its cells with what failed in them at all, and their sum.
+#[derive(Default)]
+struct Row {
+    nameable: bool,
+    totals: Totals,
+    cells: Vec<(Addr, Count, u64)>,
 }
 
 /// A unit of a group must look like one itself: no healthy unit hides behind sick ones.

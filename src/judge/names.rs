@@ -100,7 +100,9 @@ impl Names {
     /// The number of a reply, given as raw lines.
     pub(super) fn said(&mut self, lines: &[Text<'_>]) -> Said {
         let mut hasher = DefaultHasher::new();
-        lines.iter().for_each(|line| line.0.hash(&mut hasher));
+        for line in lines {
+            line.0.hash(&mut hasher);
+        }
         let hash = hasher.finish();
         let index = if let Some(&index) = self.raw.get(&hash) {
             index

@@ -43,7 +43,7 @@ pub(super) fn local_config(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found
     d.windows = windows(local.iter().copied());
     d.advice = "put the addresses on this host, give them a route, or raise the limit on open files; nothing here \
                 says anything about the provider"
-        .to_owned();
+        .into();
     found.diagnoses.push(d);
     found
 }
@@ -158,7 +158,7 @@ fn egress(
     if confidence.is_some() {
         d.advice = "ask whoever runs this network to open port 25 outbound for these addresses; no provider can be \
                     judged from here until then"
-            .to_owned();
+            .into();
     }
     d
 }
@@ -225,7 +225,7 @@ pub(super) fn interception(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found
     }));
     d.advice = "something between this host and the providers answers on port 25: ask whoever runs this network to \
                 let it through"
-        .to_owned();
+        .into();
     found.diagnoses.push(d);
     found.explain(left, here);
     found
@@ -253,8 +253,8 @@ fn foreign_certificate(case: &Case<'_>, mine: &[&Trial], controls: &[&Trial]) ->
         own |= calls_itself.into_iter().any(|o| names.contains(&o));
         operators.extend(names);
     }
-    let same = |c: &&Trial| c.certificate.is_some_and(|n| mine.iter().any(|t| t.certificate == Some(n)));
-    (!own || controls.iter().any(|c| same(&c))).then(|| operators.into_iter().collect::<Vec<_>>().join(" "))
+    (!own || controls.iter().any(|c| c.certificate.is_some() && mine.iter().any(|t| t.certificate == c.certificate)))
+        .then(|| operators.into_iter().collect::<Vec<_>>().join(" "))
 }
 
 /// The registrable domain of a host name.
@@ -263,12 +263,19 @@ fn operator(name: &str) -> Option<String> {
     psl::domain_str(name).map(str::to_owned)
 }
 
+/// Where replies name a client address.
+#[derive(Default)]
+struct Sighting<'t> {
+    addresses: BTreeSet<Addr>,
+    replies: Vec<&'t Trial>,
+}
+
 /// Row 7: the other side sees another address than the one we speak from.
 pub(super) fn egress_mismatch(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found {
     let mut found = Found::default();
     let theirs: BTreeSet<IpAddr> = left.iter().filter_map(|t| t.address).map(|a| case.ip(a)).collect();
     let mut all: BTreeMap<Addr, BTreeSet<Addr>> = BTreeMap::new();
-    let mut seen: BTreeMap<(Addr, IpAddr), (BTreeSet<Addr>, Vec<&Trial>)> = BTreeMap::new();
+    let mut seen: BTreeMap<(Addr, IpAddr), Sighting<'_>> = BTreeMap::new();
     for &t in left {
         let (Some(source), Some(address)) = (t.source, t.address) else { continue };
         all.entry(source).or_default().insert(address);
@@ -279,11 +286,11 @@ pub(super) fn egress_mismatch(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Fo
         }
         for &ip in words.named.iter().filter(|ip| !theirs.contains(ip) && !ip.is_loopback() && !ip.is_unspecified()) {
             let entry = seen.entry((source, ip)).or_default();
-            entry.0.insert(address);
-            entry.1.push(t);
+            entry.addresses.insert(address);
+            entry.replies.push(t);
         }
     }
-    seen.retain(|(source, _), (addresses, _)| {
+    seen.retain(|(source, _), Sighting { addresses, .. }| {
         addresses.len() >= 2 || all.get(source).is_some_and(|all| all.len() == 1 && all == addresses)
     });
     if seen.is_empty() {
@@ -291,25 +298,25 @@ pub(super) fn egress_mismatch(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Fo
     }
     let mut d = diagnosis(DiagnosisKind::EgressMismatch, Confidence::Certain);
     d.sources = case.ips(seen.keys().map(|(source, _)| *source));
-    let failures: Vec<&Trial> = seen.values().flat_map(|(_, trials)| trials.iter().copied()).collect();
+    let failures: Vec<&Trial> = seen.values().flat_map(|s| s.replies.iter().copied()).collect();
     d.failed = failures.iter().map(|t| t.weight).sum();
     d.tried = left.iter().filter(|t| seen.keys().any(|(s, _)| t.source == Some(*s))).map(|t| t.weight).sum();
     if let Some((sign, _)) = sentences::main_sign(case, &failures) {
         (d.stage, d.code) = (sign.stage, sign.code);
     }
-    for ((source, ip), (addresses, trials)) in &seen {
+    for ((source, ip), Sighting { addresses, replies }) in &seen {
         d.because.push(format!(
             "bound to {}, but replies of {} name {ip} as the client",
             case.ip(*source),
             sentences::plural(addresses.len() as u64, "address"),
         ));
-        d.because.extend(sentences::words(case, trials).into_iter().take(1));
+        d.because.extend(sentences::words(case, replies).into_iter().take(1));
         found.seen_as.push((*source, *ip));
     }
     d.windows = windows(failures.iter().copied());
     d.advice = "mail leaves with another address than the one it is bound to: mend the translation or the route, or \
                 tell it with --public; reputation belongs to the address that is seen"
-        .to_owned();
+        .into();
     found.diagnoses.push(d);
     found
 }

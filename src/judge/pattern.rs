@@ -18,10 +18,8 @@ pub(super) fn ipv6_only(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found {
     let mut found = Found::default();
     let cells = matrix::cells(left, false);
     let is_v6 = |address: Addr| case.ip(address).is_ipv6();
-    let entries: Vec<_> = cells
-        .iter()
-        .map(|cell| Entry { unit: is_v6(cell.address), over: cell.source, nameable: true, cell })
-        .collect();
+    let entries: Vec<_> =
+        cells.iter().map(|cell| Entry { unit: is_v6(cell.address), over: cell.source, nameable: true, cell }).collect();
     let Some(group) = best_group(&entries, false, 2).filter(|g| g.units == [true]) else { return found };
     let here = |t: &Trial| t.address.is_some_and(is_v6);
     let in_time = passed_meanwhile(left, group.question, here, |t| !here(t));
@@ -32,7 +30,7 @@ pub(super) fn ipv6_only(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found {
             let mut d = named.diagnosis(case, DiagnosisKind::Ipv6Only, left, here, |t| !here(t));
             d.addresses = case.ips(left.iter().filter_map(|t| t.address).filter(|&a| is_v6(a)));
             d.because.insert(0, format!("every family but IPv6 gets through: {because}"));
-            d.advice = "send over IPv4 until the IPv6 path, PTR and SPF of these sources are in order".to_owned();
+            d.advice = "send over IPv4 until the IPv6 path, PTR and SPF of these sources are in order".into();
             if confidence < Confidence::High {
                 d.would_raise.push("more IPv6 addresses or sources".to_owned());
                 d.would_raise.push(SECOND_WINDOW.to_owned());
@@ -138,7 +136,7 @@ pub(super) fn sender_pool_block(case: &Case<'_>, left: &[&Trial], so_far: &SoFar
         d.sources = case.ips(sources);
         d.advice = "hold the whole pool back from this provider, and ask its postmaster with the replies at hand: \
                     the sender is refused, not the mail"
-            .to_owned();
+            .into();
         d
     };
     d.because.insert(0, because);
@@ -183,7 +181,8 @@ pub(super) fn receiver_partial_outage(case: &Case<'_>, left: &[&Trial], _: &SoFa
             best_group(&entries.map(entry).collect::<Vec<_>>(), false, families)
         };
         let groups = [group(&mut addresses.into_iter()), group(&mut behind.into_iter())];
-        let best = groups.into_iter().flatten().min_by(|a, b| a.p.total_cmp(&b.p).then(a.p_sessions.total_cmp(&b.p_sessions)));
+        let best =
+            groups.into_iter().flatten().min_by(|a, b| a.p.total_cmp(&b.p).then(a.p_sessions.total_cmp(&b.p_sessions)));
         let Some(group) = best else { break };
         let here = |t: &Trial| group.units.iter().any(|u| u.holds(t));
         let is_backend = matches!(group.units.first(), Some(Unit::Backend(_)));
@@ -196,7 +195,7 @@ pub(super) fn receiver_partial_outage(case: &Case<'_>, left: &[&Trial], _: &SoFa
             list(group.units.iter().map(|u| u.title(case))),
             sentences::compared(&group, what)
         );
-        if is_backend && own_sources(&remaining, &here, &rest) {
+        if is_backend && own_sources(&remaining, here, rest) {
             let kinds = [DiagnosisKind::SenderIpBlock, DiagnosisKind::ReceiverPartialOutage];
             let mut s = suspect(&group, &kinds, because, in_time);
             s.because += "; but the sources that meet them meet no other backend";
@@ -223,7 +222,7 @@ pub(super) fn receiver_partial_outage(case: &Case<'_>, left: &[&Trial], _: &SoFa
         d.because.insert(0, because);
         d.advice = "nothing to change on our side: mail servers go on to the other addresses, deliveries are late at \
                     worst; report it to the provider's postmaster if it lasts"
-            .to_owned();
+            .into();
         if confidence < Confidence::High {
             d.would_raise.push("more sources, or more attempts".to_owned());
         }
@@ -430,14 +429,16 @@ fn since(trials: &[&Trial], here: impl Fn(&Trial) -> bool, failures: &[&Trial]) 
     let passed = || trials.iter().filter(|t| here(t) && !t.failed()).map(|t| t.at);
     let before = passed().filter(|&at| at < first).max();
     let after = passed().filter(|&at| at > last).min();
-    let mut said = format!("failures from {} to {}", sentences::time(first), sentences::time(last));
-    if let Some(at) = before {
-        said += &format!("; the last pass before was at {}", sentences::time(at));
-    }
-    if let Some(at) = after {
-        said += &format!("; the first pass after was at {}", sentences::time(at));
-    }
-    Some(said)
+    let at = |what: &str, at: Option<i64>| {
+        at.map(|at| format!("; {what} was at {}", sentences::time(at))).unwrap_or_default()
+    };
+    Some(format!(
+        "failures from {} to {}{}{}",
+        sentences::time(first),
+        sentences::time(last),
+        at("the last pass before", before),
+        at("the first pass after", after)
+    ))
 }
 
 /// The failing sources, those with the same stage and reply together.
@@ -466,7 +467,11 @@ fn behind_own_backends(trials: &[&Trial], sources: &[Addr]) -> bool {
     let (mut here, mut elsewhere) = (BTreeSet::new(), BTreeSet::new());
     for t in trials {
         if let (Some(source), Some(backend)) = (t.source, t.backend) {
-            if sources.contains(&source) { here.insert(backend) } else { elsewhere.insert(backend) };
+            if sources.contains(&source) {
+                here.insert(backend)
+            } else {
+                elsewhere.insert(backend)
+            };
         }
     }
     !here.is_empty() && here.is_disjoint(&elsewhere)

@@ -51,7 +51,8 @@ pub(super) fn rate_limited(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found
         d.sources = case.ips(sources.iter().copied());
         d.failed = failures.iter().map(|t| t.weight).sum();
         d.tried = left.iter().copied().filter(here).map(|t| t.weight).sum();
-        let rest = |bad: bool| left.iter().copied().filter(|t| !here(t) && (t.failed() || !bad)).map(|t| t.weight).sum();
+        let rest =
+            |bad: bool| left.iter().copied().filter(|t| !here(t) && (t.failed() || !bad)).map(|t| t.weight).sum();
         d.elsewhere = Elsewhere { failed: rest(true), tried: rest(false) };
         if let Some((sign, _)) = main_sign(case, &failures) {
             (d.stage, d.code) = (sign.stage, sign.code);
@@ -130,8 +131,7 @@ fn limit<'t>(case: &Case<'_>, trials: &[&'t Trial]) -> Option<Limit<'t>> {
 
 /// A 4xx reply, or a close without one.
 fn is_putting_off(t: &Trial) -> bool {
-    t.kind == Kind::Dropped
-        || t.kind == Kind::Rejected && t.code.is_some_and(|c| c.class() == Class::Transient)
+    t.kind == Kind::Dropped || t.kind == Kind::Rejected && t.code.is_some_and(|c| c.class() == Class::Transient)
 }
 
 /// The median distance from one session to the next.

@@ -122,7 +122,8 @@ pub(crate) fn list<T: Display>(items: impl IntoIterator<Item = T>) -> String {
 pub(crate) fn visible(text: &str) -> String {
     const LONGEST: usize = 600;
     let hidden = |c: char| {
-        c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
     };
     let mut out = String::with_capacity(text.len());
     for (i, c) in text.chars().enumerate() {

@@ -135,7 +135,7 @@ fn runs_exactly(failed: u64, passed: u64, runs: u64) -> f64 {
     let k = runs / 2;
     if runs < 2 {
         0.0
-    } else if runs % 2 == 0 {
+    } else if runs.is_multiple_of(2) {
         2.0 * (choose(failed, k - 1) + choose(passed, k - 1) - total).exp()
     } else {
         (choose(failed, k) + choose(passed, k - 1) - total).exp()

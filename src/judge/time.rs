@@ -143,7 +143,8 @@ pub(super) fn greylisting(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found 
         diagnosis(kind, Confidence::High)
     } else {
         let mut d = undecided([kind, DiagnosisKind::ReceiverIntermittent], Some(kind));
-        d.would_raise.push("a sender and recipient that were not tried before: a greylist puts them off too".to_owned());
+        d.would_raise
+            .push("a sender and recipient that were not tried before: a greylist puts them off too".to_owned());
         d
     };
     d.because.push(format!(
@@ -167,7 +168,7 @@ pub(super) fn greylisting(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found 
     d.windows = windows(left.iter().copied());
     d.notes = sentences::notes(case, &failures);
     if d.kind == kind {
-        d.advice = "nothing to mend: let the queue retry from the same address; do not retry faster".to_owned();
+        d.advice = "nothing to mend: let the queue retry from the same address; do not retry faster".into();
     }
     found.diagnoses.push(d);
     found.explain(left, put_off);
@@ -241,12 +242,13 @@ fn intermittent(case: &Case<'_>, confidence: Confidence, rate: Count, failures: 
     d.notes = sentences::notes(case, failures);
     d.advice = "retries get through: keep the queue's retry interval, lower the number of connections, and look \
                 again when the rate matters"
-        .to_owned();
+        .into();
     d
 }
 
 fn never_passed(case: &Case<'_>, cells: &BTreeSet<(Addr, Addr)>, failures: &[&Trial], rate: Count) -> Diagnosis {
-    let kinds = [DiagnosisKind::SenderIpBlock, DiagnosisKind::ReceiverPartialOutage, DiagnosisKind::ReceiverIntermittent];
+    let kinds =
+        [DiagnosisKind::SenderIpBlock, DiagnosisKind::ReceiverPartialOutage, DiagnosisKind::ReceiverIntermittent];
     let mut d = undecided(kinds, None);
     d.sources = case.ips(cells.iter().map(|c| c.0));
     d.addresses = case.ips(cells.iter().map(|c| c.1));

@@ -88,7 +88,7 @@ fn outage(case: &Case<'_>, left: &[&Trial], own: &[&Trial], neutrals: &[&Trial])
     if d.kind == kind {
         d.advice = "nothing to change on our side: keep the mail queued, lower the number of connections, and look \
                     again later"
-            .to_owned();
+            .into();
     }
     d
 }
@@ -175,12 +175,7 @@ pub(super) fn leaning(
 }
 
 /// What one reply speaks for, by the address it names or by the catalogue.
-fn words_for(
-    case: &Case<'_>,
-    so_far: &SoFar,
-    kinds: &BTreeSet<DiagnosisKind>,
-    t: &Trial,
-) -> Option<DiagnosisKind> {
+fn words_for(case: &Case<'_>, so_far: &SoFar, kinds: &BTreeSet<DiagnosisKind>, t: &Trial) -> Option<DiagnosisKind> {
     use DiagnosisKind as D;
     let block = || [D::SenderIpBlock, D::SenderPoolBlock].into_iter().find(|k| kinds.contains(k));
     let kind = match case.rule(t).map(|rule| rule.scope) {
