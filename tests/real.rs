@@ -1,0 +1,395 @@
+//! Every case under `tests/real`, against a real Postfix that refuses by source address, found
+//! through a real Knot. `tests/run` starts both and says in the environment where they are.
+//!
+//! Each case is one run of `mxprobe`. Every session in it must end as the case says; Postfix must
+//! have seen just these sessions, from just the sources asked for; and swaks, sent from the same
+//! source to the same address, must end at the same stage with the same code.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    case: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Case {
+    name: String,
+    #[serde(default = "aol")]
+    domain: String,
+    #[serde(default)]
+    to: Vec<String>,
+    /// mxprobe's flags besides those that every case has.
+    #[serde(default)]
+    flags: Vec<String>,
+    /// What makes swaks do the same; without it there is nothing to compare.
+    swaks: Option<Vec<String>>,
+    /// The addresses that each source has a session with; none where no address is known.
+    #[serde(default = "both_exchangers")]
+    addresses: Vec<String>,
+    /// Whether the sessions come as far as the server.
+    #[serde(default = "yes")]
+    seen: bool,
+    exit: i32,
+    /// How every session from this source ends.
+    ends: Vec<End>,
+    /// DNS questions, `MX aol.com`, and the error each met with.
+    #[serde(default)]
+    lookups: BTreeMap<String, String>,
+    /// The diagnosis in first place.
+    diagnosis: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct End {
+    /// None where nothing was to be spoken from.
+    source: Option<String>,
+    stage: String,
+    kind: String,
+    code: Option<u64>,
+    enhanced: Option<String>,
+    tag: Option<String>,
+    /// The verdict on the certificate.
+    verified: Option<bool>,
+}
+
+fn aol() -> String {
+    "aol.com".to_owned()
+}
+
+fn both_exchangers() -> Vec<String> {
+    ["127.1.0.21", "127.1.0.22", "127.1.0.31", "127.1.0.32"].map(str::to_owned).to_vec()
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[test]
+#[ignore = "needs the Postfix and the Knot that tests/run starts"]
+fn cases() {
+    let parts = Parts::of_the_environment();
+    let (mut played, mut wrong) = (0, Vec::new());
+    for path in tables() {
+        let table: File = toml::from_str(&std::fs::read_to_string(&path).unwrap())
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        for case in table.case {
+            let faults = parts.play(&case);
+            println!("{} {}", if faults.is_empty() { "as said " } else { "NOT SO  " }, case.name);
+            wrong.extend(faults.into_iter().map(|fault| format!("{}: {fault}", case.name)));
+            played += 1;
+        }
+    }
+    assert!(played >= 20, "only {played} cases were found");
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+fn tables() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real");
+    let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    paths.sort();
+    paths
+}
+
+/// Where the real parts are.
+struct Parts {
+    dir: PathBuf,
+    dns: String,
+    port: String,
+    /// A port that nothing listens on.
+    closed: String,
+}
+
+impl Parts {
+    fn of_the_environment() -> Self {
+        let var = |name| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run tests/run"));
+        Self {
+            dir: var("MXPROBE_REAL_DIR").into(),
+            dns: var("MXPROBE_REAL_DNS"),
+            port: var("MXPROBE_REAL_PORT"),
+            closed: var("MXPROBE_REAL_CLOSED"),
+        }
+    }
+
+    /// What of the case is not so.
+    fn play(&self, case: &Case) -> Vec<String> {
+        let mut faults = Vec::new();
+        let before = self.log_size();
+        let output = self.mxprobe(case);
+        let said = String::from_utf8_lossy(&output.stderr);
+        if output.status.code() != Some(case.exit) {
+            faults.push(format!("{}, wanted {}; stderr: {said}", output.status, case.exit));
+        }
+        let records = match records(&output.stdout) {
+            Ok(records) => records,
+            Err(fault) => return vec![fault],
+        };
+        faults.extend(shape(&records));
+
+        let of_type = |name: &'static str| records.iter().filter(move |record| record["type"] == name);
+        let sessions: Vec<&Value> = of_type("session").collect();
+        for end in &case.ends {
+            let mine: Vec<_> = sessions.iter().filter(|s| s["source"].as_str() == end.source.as_deref()).collect();
+            let mut met: Vec<_> = mine.iter().filter_map(|s| s["address"].as_str()).collect();
+            met.sort_unstable();
+            if met != case.addresses || mine.is_empty() {
+                faults.push(format!("{:?} has sessions with {met:?}, wanted {:?}", end.source, case.addresses));
+            }
+            for session in mine {
+                faults.extend(differs(session, end));
+                if let (Some(flags), Some(_)) = (&case.swaks, &end.source) {
+                    faults.extend(self.compare(case, flags, session));
+                }
+            }
+        }
+        if let Some(stray) =
+            sessions.iter().find(|s| case.ends.iter().all(|end| s["source"].as_str() != end.source.as_deref()))
+        {
+            faults.push(format!("a session from {}", stray["source"]));
+        }
+
+        let mut wanted = BTreeMap::new();
+        for end in case.ends.iter().filter(|_| case.seen) {
+            let source = end.source.clone().unwrap_or_default();
+            let each = case.addresses.len() * case.to.len().max(1);
+            wanted.insert(source, each * if case.swaks.is_some() { 2 } else { 1 });
+        }
+        let seen = self.seen_since(before, wanted.values().sum());
+        if seen != wanted {
+            faults.push(format!("Postfix saw {seen:?}, wanted {wanted:?}"));
+        }
+
+        for (question, error) in &case.lookups {
+            let asked = |r: &&Value| {
+                format!("{} {}", r["rtype"].as_str().unwrap_or("?"), r["name"].as_str().unwrap_or("?")) == *question
+            };
+            match of_type("lookup").find(asked) {
+                Some(record) if record["error"].as_str().unwrap_or("") == error => {}
+                other => faults.push(format!("{question}: {other:?}, wanted {error:?}")),
+            }
+        }
+        if let Some(kind) = &case.diagnosis {
+            let first = of_type("diagnosis").next().map(|record| &record["kind"]);
+            if first.and_then(Value::as_str) != Some(kind) {
+                faults.push(format!("the first diagnosis is {first:?}, wanted {kind}"));
+            }
+        }
+        faults
+    }
+
+    fn mxprobe(&self, case: &Case) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mxprobe"));
+        command.arg("run").arg(&case.domain).args(["--port", &self.port, "--from", "me@probe.example"]);
+        command.args(["--format", "jsonl", "--history", "none", "--timeout", "5s"]);
+        // On loopback nobody is bothered, and no refusal is a reason to come back later.
+        command.args(["--rate", "6000/min", "--per-provider", "8", "--ignore-rest"]);
+        if !case.flags.iter().any(|flag| flag == "--dns") {
+            command.args(["--dns", &self.dns]);
+        }
+        for source in case.ends.iter().filter_map(|end| end.source.as_ref()) {
+            command.args(["--source", source]);
+        }
+        if !case.to.is_empty() {
+            let owned = self.dir.join("owned");
+            std::fs::write(&owned, case.to.join("\n")).unwrap();
+            command.arg("--owned").arg(owned);
+        }
+        for to in &case.to {
+            command.args(["--to", to]);
+        }
+        command.args(case.flags.iter().map(|flag| flag.replace("CLOSED", &self.closed)));
+        command.env("XDG_STATE_HOME", self.dir.join("state"));
+        command.output().unwrap()
+    }
+
+    /// Sends swaks where the session went and says what it found otherwise.
+    fn compare(&self, case: &Case, flags: &[String], session: &Value) -> Option<String> {
+        let text = |field: &str| session[field].as_str().unwrap_or_default();
+        let port = session["port"].to_string();
+        let output = Command::new("swaks")
+            .args(["--server", text("address"), "--port", &port, "--local-interface", text("source")])
+            .args(["--helo", text("ehlo"), "--from", "me@probe.example", "--timeout", "5"])
+            .args(["--to", session["to"].as_str().unwrap_or("nobody@aol.com")])
+            .args(flags)
+            .output()
+            .unwrap();
+        let swaks = Swaks::read(&output);
+        let completed = session["kind"] == "completed";
+        let stage = match text("stage") {
+            _ if completed => "-",
+            // swaks has one exit code for the command and the handshake.
+            "starttls" => "tls",
+            stage => stage,
+        };
+        let same = swaks.stage == stage && swaks.code == session["code"].as_u64();
+        (!same).then(|| {
+            let transcript = String::from_utf8_lossy(&output.stdout);
+            format!("{} to {}: {stage} {} but {swaks:?} in\n{transcript}", case.name, text("address"), session["code"])
+        })
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join("maillog")).unwrap()
+    }
+
+    fn log_size(&self) -> usize {
+        self.log().len()
+    }
+
+    /// How many connections Postfix had from each source since the log was of that size. The log
+    /// is written by a process of its own, so this waits until that many sessions are over.
+    fn seen_since(&self, size: usize, sessions: usize) -> BTreeMap<String, usize> {
+        let end = Instant::now() + Duration::from_secs(10);
+        loop {
+            let log = self.log();
+            let new = &log[size..];
+            if new.matches(": disconnect from ").count() >= sessions || Instant::now() > end {
+                let mut seen = BTreeMap::new();
+                for line in new.lines() {
+                    if let Some((_, client)) = line.split_once(": connect from unknown[") {
+                        *seen.entry(client.trim_end_matches(']').to_owned()).or_default() += 1;
+                    }
+                }
+                return seen;
+            }
+            std::thread::yield_now();
+        }
+    }
+}
+
+fn records(bytes: &[u8]) -> Result<Vec<Value>, String> {
+    let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
+    text.lines().map(|line| serde_json::from_str(line).map_err(|error| format!("{error} in {line}"))).collect()
+}
+
+/// What every run's records have in common: their order, their numbers, and what each must hold.
+fn shape(records: &[Value]) -> Vec<String> {
+    let mut faults = Vec::new();
+    let types: Vec<_> = records.iter().map(|record| record["type"].as_str().unwrap_or("?")).collect();
+    let first = |name| types.iter().position(|&kind| kind == name);
+    if first("run") != Some(0) || types.last() != Some(&"summary") || first("session") > first("diagnosis") {
+        faults.push(format!("records in the order {types:?}"));
+    }
+    let sessions: Vec<_> = records.iter().filter(|record| record["type"] == "session").collect();
+    let mut numbers: Vec<_> = sessions.iter().filter_map(|session| session["seq"].as_u64()).collect();
+    numbers.sort_unstable();
+    if !numbers.iter().copied().eq(1..=sessions.len() as u64) {
+        faults.push(format!("sessions numbered {numbers:?}"));
+    }
+    let needed = [
+        ("run", "schema run at version targets sources until seed"),
+        ("lookup", "run at name rtype resolver answers error ms"),
+        (
+            "session",
+            "run seq attempt at role domain mx preference port variant to until kind code enhanced tag class \
+                     text-class also notes detail expected steps",
+        ),
+        (
+            "diagnosis",
+            "run rank kind confidence sources addresses backends stage code failed tried elsewhere p leaning \
+                       candidates windows because would-raise advice",
+        ),
+        ("summary", "run sessions completed failed local skipped elapsed-ms exit"),
+    ];
+    for (kind, fields) in needed {
+        let mut any = false;
+        for record in records.iter().filter(|record| record["type"] == kind) {
+            any = true;
+            for field in fields.split_whitespace().filter(|field| record.get(field).is_none()) {
+                faults.push(format!("a {kind} line without {field}: {record}"));
+            }
+            if record["run"] != records[0]["run"] {
+                faults.push(format!("a {kind} line of another run"));
+            }
+        }
+        if !any {
+            faults.push(format!("no {kind} line"));
+        }
+    }
+    if let Some(summary) = records.last() {
+        let sum: u64 = ["completed", "failed", "local", "skipped"].iter().filter_map(|f| summary[f].as_u64()).sum();
+        if sum != sessions.len() as u64 || summary["sessions"].as_u64() != Some(sum) {
+            faults.push(format!("{} sessions, and {summary}", sessions.len()));
+        }
+    }
+    faults
+}
+
+/// What of the session's ending is not as the case says.
+fn differs(session: &Value, end: &End) -> Option<String> {
+    let mut text = String::new();
+    let mut check = |field: &str, found: &Value, wanted: Value| {
+        if *found != wanted {
+            let _ = write!(text, "{field} {found}, wanted {wanted}; ");
+        }
+    };
+    check("stage", &session["stage"], end.stage.clone().into());
+    check("kind", &session["kind"], end.kind.clone().into());
+    check("code", &session["code"], end.code.into());
+    check("tag", &session["tag"], end.tag.clone().into());
+    if end.enhanced.is_some() {
+        check("enhanced", &session["enhanced"], end.enhanced.clone().into());
+    }
+    if end.verified.is_some() {
+        check("tls.verified", &session["tls"]["verified"], end.verified.into());
+    }
+    // The greeting name of a source is its PTR name, which the zone holds.
+    if let Some(last) = end.source.as_ref().and_then(|source| source.strip_prefix("127.0.0.")) {
+        check("ehlo", &session["ehlo"], format!("out{last}.probe.example").into());
+    }
+    (!text.is_empty()).then(|| format!("{} to {}: {text}{session}", session["source"], session["address"]))
+}
+
+/// How swaks ended.
+#[derive(Debug)]
+struct Swaks {
+    /// The contract's word for it; `-` where it went as far as it was to.
+    stage: &'static str,
+    code: Option<u64>,
+}
+
+impl Swaks {
+    /// Reads its exit code (`base.pod`, "EXIT CODES") and the last reply before it took its leave.
+    fn read(output: &Output) -> Self {
+        let transcript = String::from_utf8_lossy(&output.stdout);
+        let lines = transcript.lines().take_while(|line| !matches!(line.get(4..), Some("QUIT")));
+        let (mut reply, mut asked) = (None, "");
+        for line in lines {
+            match line.split_at_checked(4) {
+                Some((" -> " | " ~> ", command)) => asked = command,
+                Some(("<-  " | "<~  ", text)) => reply = Some((text, false)),
+                Some(("<** " | "<~* ", text)) => reply = Some((text, true)),
+                _ => {}
+            }
+        }
+        let stage = match output.status.code() {
+            Some(0) => "-",
+            Some(2) => "connect",
+            Some(21) => "banner",
+            Some(22) => "ehlo",
+            Some(23) => "mail",
+            Some(24) => "rcpt",
+            Some(25) => "data",
+            Some(26) => "end-of-data",
+            Some(29) => "tls",
+            Some(32) => "ehlo-tls",
+            // Closed on it. Where it went on after a 421, that was with HELO.
+            Some(6) if asked.starts_with("HELO") => "ehlo",
+            _ => "?",
+        };
+        let counts = |&(_, refused): &(&str, bool)| refused || stage == "-";
+        let code = reply.filter(counts).and_then(|(text, _)| text.get(..3)?.parse().ok());
+        Self { stage, code }
+    }
+}
