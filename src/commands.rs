@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::catalog::Catalog;
-use crate::cli::{Command, Usage, completions};
 use crate::cli::args::Input;
+use crate::cli::{Command, Usage, completions};
 use crate::visible::visible;
 
 mod demo;

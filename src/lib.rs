@@ -2,20 +2,10 @@
 //! a mailbox provider refuse, and is it them or you?
 #![forbid(unsafe_code)]
 
-mod commands;
-
-use std::ffi::OsString;
-use std::process::ExitCode;
-
-/// The program: reads the command line, does what it says, returns the exit status.
-#[must_use]
-pub fn main(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
-    commands::execute(cli::parse(argv))
-}
-
 pub mod address;
 pub mod catalog;
 pub mod cli;
+pub mod commands;
 pub mod dns;
 pub mod drive;
 pub mod duration;

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    mxprobe::main(std::env::args_os())
+    mxprobe::commands::execute(mxprobe::cli::parse(std::env::args_os()))
 }

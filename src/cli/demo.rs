@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::sink::Format;
 use super::args::{self, OutputFlags};
+use crate::sink::Format;
 
 /// The flags of `demo`.
 #[derive(Clone, Debug, clap::Args)]

@@ -1,8 +1,8 @@
 //! `diff`: what changed between two recordings.
 
-use crate::sink::Format;
 use super::args::{self, Input, OutputFlags};
 use super::usage::Usage;
+use crate::sink::Format;
 
 /// The flags of `diff`.
 #[derive(Clone, Debug, clap::Args)]

@@ -3,9 +3,9 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::sink::Format;
 use super::args::{self, Input, Output, OutputFlags};
 use super::usage::Usage;
+use crate::sink::Format;
 
 /// What to explain, and how to print it.
 #[derive(Clone, Debug)]

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 
-use crate::sink::Format;
 use super::args::{self, Input, OutputFlags};
 use super::usage::Usage;
 use crate::address::Host;
 use crate::probe::spelling;
+use crate::sink::Format;
 
 /// The flags of `import`.
 #[derive(Clone, Debug, clap::Args)]

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::sink::Format;
 use super::args::{self, Input, OutputFlags};
+use crate::sink::Format;
 
 /// The flags of `judge`.
 #[derive(Clone, Debug, clap::Args)]

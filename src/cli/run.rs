@@ -5,7 +5,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::sink::Format;
 use super::args::{self, History, OutputFlags, RunOptions, Words};
 use super::target::{self, Target};
 use super::usage::Usage;
@@ -14,6 +13,7 @@ use crate::duration;
 use crate::limits::Rate;
 use crate::probe::layer::{LimitsLayer, ProbeLayer};
 use crate::probe::{Family, HostSpec, Probe, spelling};
+use crate::sink::Format;
 use crate::smtp::session::TlsLevel;
 use crate::source::SourceSpec;
 use crate::stage::Stage;

@@ -1,4 +1,6 @@
 //! `explain`.
 use super::{Done, Failure};
 use crate::cli::explain::*;
-pub(super) fn explain(_: &ExplainArgs) -> Done { Err(Failure::ours("x")) }
+pub(super) fn explain(_: &ExplainArgs) -> Done {
+    Err(Failure::ours("x"))
+}

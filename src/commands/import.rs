@@ -1,4 +1,6 @@
 //! `import`.
 use super::{Done, Failure};
 use crate::cli::import::*;
-pub(super) fn import(_: &ImportArgs) -> Done { Err(Failure::ours("x")) }
+pub(super) fn import(_: &ImportArgs) -> Done {
+    Err(Failure::ours("x"))
+}

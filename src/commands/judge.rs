@@ -33,7 +33,9 @@ pub(super) fn judge(args: &JudgeArgs) -> Done {
                 continue;
             }
             let line = Line::parse(&text).map_err(|e| Failure::config(format!("{name}:{number}: {e}")))?;
-            let Some(line) = line.filter(|line| !matches!(line, Line::Diagnosis(_) | Line::Summary(_))) else { continue };
+            let Some(line) = line.filter(|line| !matches!(line, Line::Diagnosis(_) | Line::Summary(_))) else {
+                continue;
+            };
             match &line {
                 Line::Session(session) => tally.add(session),
                 Line::Run(run) => last.clone_from(&run.run),
