@@ -9,6 +9,7 @@ pub mod commands;
 pub mod dns;
 pub mod drive;
 pub mod duration;
+pub mod explain;
 pub mod judge;
 pub mod ledger;
 pub mod limits;
