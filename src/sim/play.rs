@@ -12,6 +12,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -143,6 +144,11 @@ impl Player {
             }
             wire(&mut self.wire)?.pause(*after).await?;
             let packet = self.join(line);
+            match dialog.lines.get(self.at) {
+                Some(Line { after: Duration::ZERO, act: Act::Close }) => self.entry.end(Ended::Closed),
+                Some(Line { after: Duration::ZERO, act: Act::Reset }) => self.entry.end(Ended::Reset),
+                _ => {}
+            }
             return self.say(&packet).await;
         }
         wire(&mut self.wire)?.pause(*after).await?;
