@@ -301,6 +301,8 @@ async fn a_closed_address_refuses_and_a_stopped_provider_lets_go() {
     let port = provider.port();
     let refused = connect("127.0.0.1", "127.1.0.2", port).await.unwrap_err();
     assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    let taken = std::net::TcpListener::bind(("127.1.0.2", port)).unwrap_err();
+    assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
     let mut stream = connect("127.0.0.1", "127.1.0.1", port).await.unwrap();
     read_line(&mut stream).await;
     let seen = provider.stop().await;
