@@ -190,12 +190,13 @@ impl Parts {
 
     fn mxprobe(&self, case: &Case) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mxprobe"));
-        command.arg("run").arg(&case.domain).args(["--port", &self.port, "--from", "me@probe.example"]);
-        command.args(["--format", "jsonl", "--history", "none", "--timeout", "5s"]);
+        command.arg("run").arg(&case.domain).args(["--format", "jsonl", "--history", "none", "--timeout", "5s"]);
         // On loopback nobody is bothered, and no refusal is a reason to come back later.
         command.args(["--rate", "6000/min", "--per-provider", "8", "--ignore-rest"]);
-        if !case.flags.iter().any(|flag| flag == "--dns") {
-            command.args(["--dns", &self.dns]);
+        for (flag, value) in [("--dns", &*self.dns), ("--port", &self.port), ("--from", "me@probe.example")] {
+            if !case.flags.iter().any(|given| given == flag) {
+                command.args([flag, value]);
+            }
         }
         for source in case.ends.iter().filter_map(|end| end.source.as_ref()) {
             command.args(["--source", source]);
@@ -250,7 +251,7 @@ impl Parts {
     /// How many connections Postfix had from each source since the log was of that size. The log
     /// is written by a process of its own, so this waits until that many sessions are over.
     fn seen_since(&self, size: usize, sessions: usize) -> BTreeMap<String, usize> {
-        let end = Instant::now() + Duration::from_secs(10);
+        let end = Instant::now() + Duration::from_secs(3);
         loop {
             let log = self.log();
             let new = &log[size..];
@@ -263,7 +264,7 @@ impl Parts {
                 }
                 return seen;
             }
-            std::thread::yield_now();
+            std::thread::park_timeout(Duration::from_millis(2));
         }
     }
 }
@@ -370,6 +371,7 @@ impl Swaks {
                 Some((" -> " | " ~> ", command)) => asked = command,
                 Some(("<-  " | "<~  ", text)) => reply = Some((text, false)),
                 Some(("<** " | "<~* ", text)) => reply = Some((text, true)),
+                Some(("=== ", text)) if text.starts_with("TLS started") => reply = None,
                 _ => {}
             }
         }
