@@ -14,6 +14,7 @@ pub mod dns;
 #[expect(clippy::disallowed_methods, reason = "it hands the session the time")]
 pub mod drive;
 pub mod duration;
+pub mod explain;
 pub mod judge;
 pub mod ledger;
 pub mod limits;

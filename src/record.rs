@@ -463,6 +463,21 @@ pub struct Report {
     /// Where one reply quotes another: the one inside.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inner_reply: Option<String>,
+    /// Whose words the catalogue knows them for: a provider or a server software.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// Whose matter it is, by the catalogue: `sender-ip-reputation`, `receiver-outage`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// What it means, by the catalogue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub meaning: Option<String>,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advice: Option<String>,
+    /// Where that is written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
     /// The words that the reading rests on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evidence: Option<String>,
