@@ -4,7 +4,7 @@ use std::io::{self, BufRead, BufReader, Read};
 
 use super::log::{Clock, Entry, Memory, Taken};
 use super::mail::{self, Mail};
-use super::{dsn, finish, kumomta, msmtp, powermta, text};
+use super::{dsn, finish, kumomta, msmtp, powermta, sentence, text};
 use crate::record::Report;
 
 /// A longer line is cut, its rest thrown away.
@@ -72,8 +72,9 @@ fn plain(clock: Clock, mut input: impl BufRead, out: &mut Out<'_>) -> io::Result
     // Enough to see what it is; longer only while it may still be the head of a mail.
     while head.len() < LONGEST_TEXT {
         let Some(line) = lines.next(&mut input)? else { break };
+        head.extend_from_slice(line);
         head.push(b'\n');
-        head.splice(head.len() - 1.., line.iter().copied().chain([b'\n']));
+        out.skipped += u64::from(lines.cut);
         if lines.number > 400 || lines.number > 8 && !may_be_mail(&head) {
             break;
         }
@@ -320,11 +321,40 @@ struct Pieces {
     memory: Memory,
     accounting: powermta::Accounting,
     /// A log line that a later line without a head may continue, as terminals and mails wrap them.
-    open: Option<(String, u64)>,
+    open: Option<Open>,
     /// A line of msmtp's log, which messages and a dialog may follow.
     held: Option<(Report, u64)>,
     text: String,
     text_line: u64,
+}
+
+/// A log line that may go on.
+struct Open {
+    line: String,
+    number: u64,
+    /// The length of its last piece.
+    width: usize,
+    /// Whether the line itself tells when it is whole.
+    precise: bool,
+}
+
+impl Open {
+    /// Whether `next` is more of it: it is not whole, or was cut where a line has to be cut and what
+    /// follows is no error of its own.
+    fn goes_on(&self, next: &str) -> bool {
+        let told = self.line.split_once(", status=").map_or("", |(_, told)| told);
+        let whole = self.precise && told.contains('(') && told.matches('(').count() <= told.matches(')').count();
+        let short = self.line.len() + next.len() < 8 * 1024 && next.len() <= self.width.max(80) + 20;
+        !whole && short && (self.precise || self.width > 50 && sentence::read(next).is_empty())
+    }
+
+    fn add(&mut self, next: &str) {
+        if !self.line.ends_with('=') && !next.starts_with(' ') {
+            self.line.push(' ');
+        }
+        self.line.push_str(next);
+        self.width = next.len();
+    }
 }
 
 impl Pieces {
@@ -352,7 +382,12 @@ impl Pieces {
             }
             self.flush_text(out);
             if wraps {
-                self.open = Some((line.into_owned(), number));
+                self.open = Some(Open {
+                    width: line.len(),
+                    precise: entry.program.contains("postfix"),
+                    line: line.into_owned(),
+                    number,
+                });
             } else {
                 self.log(&line, number, out);
             }
@@ -360,15 +395,11 @@ impl Pieces {
         }
         if line.trim().is_empty() {
             self.close(out);
-        } else if let Some((open, _)) = self.open.as_mut().filter(|(open, _)| open.len() < 8 * 1024) {
-            if open.ends_with('=') || line.starts_with(' ') {
-                open.push_str(&line);
-            } else {
-                open.push(' ');
-                open.push_str(&line);
-            }
+        } else if let Some(open) = self.open.as_mut().filter(|open| open.goes_on(&line)) {
+            open.add(&line);
             return;
         }
+        self.close(out);
         let taken = match self.accounting.line(&line) {
             Taken::No => self.memory.line(self.clock, &line),
             taken => taken,
@@ -396,7 +427,7 @@ impl Pieces {
     }
 
     fn close(&mut self, out: &mut Out<'_>) {
-        if let Some((line, number)) = self.open.take() {
+        if let Some(Open { line, number, .. }) = self.open.take() {
             self.log(&line, number, out);
         }
     }
