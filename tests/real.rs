@@ -149,7 +149,7 @@ impl Parts {
             for session in mine {
                 faults.extend(differs(session, end));
                 if let (Some(flags), Some(_)) = (&case.swaks, &end.source) {
-                    faults.extend(self.compare(case, flags, session));
+                    faults.extend(Self::compare(case, flags, session));
                 }
             }
         }
@@ -215,7 +215,7 @@ impl Parts {
     }
 
     /// Sends swaks where the session went and says what it found otherwise.
-    fn compare(&self, case: &Case, flags: &[String], session: &Value) -> Option<String> {
+    fn compare(case: &Case, flags: &[String], session: &Value) -> Option<String> {
         let text = |field: &str| session[field].as_str().unwrap_or_default();
         let port = session["port"].to_string();
         let output = Command::new("swaks")
