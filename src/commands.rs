@@ -1,6 +1,7 @@
 //! What each command does, one file per command. The command line has been read by [`crate::cli`];
 //! what is printed is [`crate::sink`]'s; here the two meet the pipeline.
 
+use std::fmt::Display;
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
@@ -37,7 +38,7 @@ pub fn execute(command: Result<Command, Usage>) -> ExitCode {
     match done {
         Ok(status) => ExitCode::from(status),
         Err(failure) => {
-            let _ = writeln!(io::stderr(), "mxprobe: {}", visible(&failure.message));
+            let _ = writeln!(io::stderr(), "error: {}", visible(&failure.message));
             ExitCode::from(failure.status)
         }
     }
@@ -53,13 +54,13 @@ struct Failure {
 
 impl Failure {
     /// Something in what was asked for is wrong; nothing was sent.
-    fn config(message: impl ToString) -> Self {
-        Self { message: message.to_string(), status: 2 }
+    fn config(message: impl Display) -> Self {
+        Self { message: format!("{message}"), status: 2 }
     }
 
     /// This host failed at its part.
-    fn ours(message: impl ToString) -> Self {
-        Self { message: message.to_string(), status: 3 }
+    fn ours(message: impl Display) -> Self {
+        Self { message: format!("{message}"), status: 3 }
     }
 }
 

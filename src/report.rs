@@ -28,6 +28,7 @@ mod msmtp;
 mod nullmailer;
 mod opensmtpd;
 mod oracle;
+mod pieces;
 mod postfix;
 mod powermta;
 mod qmail;

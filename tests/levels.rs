@@ -146,7 +146,7 @@ impl Rules {
         let (lines, most) = (text.lines().count(), self.files.most_lines);
         match self.files.longer.get(path) {
             Some(_) if lines <= most => {
-                faults.push(format!("{path}: {lines} lines need no entry in tests/levels.toml"))
+                faults.push(format!("{path}: {lines} lines need no entry in tests/levels.toml"));
             }
             Some(&longer) if lines > longer => faults.push(format!("{path}: {lines} lines, at most {longer}")),
             None if lines > most => faults.push(format!("{path}: {lines} lines, at most {most}")),

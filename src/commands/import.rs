@@ -1,6 +1,6 @@
 //! `import`.
 use super::{Done, Failure};
-use crate::cli::import::*;
+use crate::cli::import::ImportArgs;
 pub(super) fn import(_: &ImportArgs) -> Done {
     Err(Failure::ours("x"))
 }

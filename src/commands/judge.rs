@@ -47,7 +47,7 @@ pub(super) fn judge(args: &JudgeArgs) -> Done {
             evidence.add(line);
         }
     }
-    let diagnoses = diagnose(&evidence, &catalog);
+    let diagnoses = diagnose(&evidence, catalog);
     let healthy = diagnoses.iter().all(|diagnosis| diagnosis.kind == DiagnosisKind::Healthy);
     let exit = u8::from(!healthy);
     for diagnosis in diagnoses {

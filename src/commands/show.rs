@@ -149,18 +149,15 @@ impl Show {
     /// An output that fails is given up and named, once; a reader that went away is not a failure.
     fn note(&mut self, written: io::Result<()>, record: Option<&str>) {
         let Err(error) = written else { return };
-        let message = match record {
-            Some(name) => {
-                self.record = None;
-                format!("--record {name}: {error}: the recording is not whole")
-            }
-            None => {
-                self.out = None;
-                format!("standard output: {error}")
-            }
+        let message = if let Some(name) = record {
+            self.record = None;
+            format!("--record {name}: {error}: the recording is not whole")
+        } else {
+            self.out = None;
+            format!("standard output: {error}")
         };
         if record.is_some() || error.kind() != io::ErrorKind::BrokenPipe {
-            let _ = writeln!(io::stderr(), "mxprobe: {}", visible(&message));
+            let _ = writeln!(io::stderr(), "error: {}", visible(&message));
             self.failure.get_or_insert(Failure::ours(message));
         }
     }

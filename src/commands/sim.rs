@@ -1,5 +1,6 @@
 //! `sim`: serves a scripted provider, DNS and SMTP, on loopback until it is told to stop.
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use super::run::stop_on_signals;
 use super::{Done, Failure, print, runtime};
 use crate::cli::sim::SimArgs;
 use crate::drive::turned;
-use crate::sim::{Ports, Provider, Scenario, Seen};
+use crate::sim::{Ended, Ports, Provider, Scenario, Seen};
 
 pub(super) fn sim(args: &SimArgs) -> Done {
     let name = args.scenario.display().to_string();
@@ -42,9 +43,9 @@ fn invitation(provider: &Provider) -> String {
     let sources: Vec<_> = scenario.probe.sources.iter().map(|ip| format!(" --source {ip}")).collect();
     let mut text = format!("{} (a simulated provider)\ndns   {dns}\n", scenario.description);
     for (address, host) in provider.addresses() {
-        text.push_str(&format!("smtp  {address}:{port} {host}\n"));
+        let _ = writeln!(text, "smtp  {address}:{port} {host}");
     }
-    text.push_str(&format!("try   mxprobe run {} --dns {dns} --port {port}{}\n", targets.join(" "), sources.concat()));
+    let _ = writeln!(text, "try   mxprobe run {} --dns {dns} --port {port}{}", targets.join(" "), sources.concat());
     text
 }
 
@@ -84,6 +85,6 @@ fn line(seen: &Seen) -> serde_json::Value {
         "tls": seen.tls,
         "commands": seen.commands,
         "message-bytes": seen.message_bytes,
-        "ended": seen.ended.map(|ended| ended.as_str()),
+        "ended": seen.ended.map(Ended::as_str),
     })
 }

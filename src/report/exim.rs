@@ -14,6 +14,7 @@ use crate::stage::Stage;
 pub(crate) const NAME: &str = "exim";
 
 pub(crate) fn sentences(s: &Squeezed<'_>, hits: &mut Vec<Hit>) {
+    let first = hits.len();
     for (words, kind) in [
         ("SMTP error from remote mail server after", Kind::Rejected),
         ("SMTP error from remote mailer after", Kind::Rejected),
@@ -55,6 +56,11 @@ pub(crate) fn sentences(s: &Squeezed<'_>, hits: &mut Vec<Hit>) {
             continue;
         }
         for phrase in s.all(words) {
+            // Behind an error that Exim does tell, it only says that this one was the last.
+            let told = |hit: &Hit| hit.span.end <= phrase.start && !s.text[hit.span.end..phrase.start].contains("\n\n");
+            if !report.attempt && hits[first..].iter().any(told) {
+                continue;
+            }
             let (start, mx, address) = host_before(s.text, phrase.start);
             hits.push(Hit::new(start..phrase.end, Report { mx, address, ..report.clone() }, sentence::nothing_follows));
         }
@@ -138,13 +144,11 @@ fn delivery(rest: &str) -> Report {
         }
     }
     host_field(&text, &mut report);
-    let to = text.split([' ', ':']).next().unwrap_or_default();
-    let to = text
-        .split_once(" <")
-        .filter(|(head, _)| !head.contains('='))
-        .and_then(|(_, t)| t.split('>').next())
-        .unwrap_or(to);
-    report.recipient = wording::mailbox(to);
+    // `address <original>`: where the first is a local user, only the second is an address.
+    let mut words = text.split([' ', ':']);
+    let to =
+        words.next().filter(|word| word.contains('@')).or_else(|| words.next().filter(|word| word.starts_with('<')));
+    report.recipient = to.and_then(wording::mailbox);
     report.evidence = Some(collapse(&text));
     report
 }

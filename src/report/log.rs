@@ -175,6 +175,7 @@ pub(crate) fn stamp(clock: Clock, line: &str) -> Option<(Option<Timestamp>, &str
         return Some((Timestamp::from_second(i64::try_from(seconds).ok()?).ok(), line[25..].trim_start()));
     }
     if bytes.len() > 15
+        && bytes[..15].is_ascii()
         && bytes[3] == b' '
         && bytes[..3].iter().all(u8::is_ascii_alphabetic)
         && bytes[9] == b':'
@@ -189,6 +190,7 @@ pub(crate) fn stamp(clock: Clock, line: &str) -> Option<(Option<Timestamp>, &str
         return Some((clock.year.and_then(local).and_then(|at| clock.instant(at)), rest.trim_start()));
     }
     let dated = bytes.len() > 19
+        && bytes[..19].is_ascii()
         && bytes[4] == b'-'
         && bytes[7] == b'-'
         && bytes[13] == b':'

@@ -158,7 +158,15 @@ fn reply(report: &mut Report, rest: &str) {
         .min();
     let told = rest[..end.unwrap_or(rest.len())].trim_start();
     let told = told.split("\n\n").next().unwrap_or(told);
-    sentence::quote(report, told.trim_end_matches([' ', '/', '\n', '-']));
+    let told = told.trim_end_matches([' ', '/', '\n', '-']);
+    // Yahoo adds the command.
+    let command = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
+    let told = told
+        .strip_suffix(']')
+        .and_then(|told| told.rsplit_once(" ["))
+        .filter(|(_, word)| command(word))
+        .map_or(told, |(told, _)| told);
+    sentence::quote(report, told);
 }
 
 /// `RCPT TO response; remote host IP said: R`, from behind `most progress was`.

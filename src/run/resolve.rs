@@ -62,10 +62,11 @@ async fn route(role: Role, domain: &Host, dns: &Dns) -> Route {
     };
     match dns.route(domain).await {
         dns::Route::Exchangers(mut exchangers) => {
-            let addresses = || exchangers.iter().flat_map(|e| e.addresses.iter().flatten());
             // A provider that is wholly on this host is a test's, and means to be there.
-            if addresses().all(|address| address.is_loopback()) {
-                exchangers.iter_mut().for_each(|e| e.notes.retain(|note| *note != dns::Note::Private));
+            if exchangers.iter().flat_map(|e| e.addresses.iter().flatten()).all(IpAddr::is_loopback) {
+                for exchanger in &mut exchangers {
+                    exchanger.notes.retain(|note| *note != dns::Note::Private);
+                }
             }
             Route { exchangers: exchangers.into_iter().map(exchanger).collect(), ..plain }
         }
