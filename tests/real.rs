@@ -149,7 +149,7 @@ impl Parts {
             for session in mine {
                 faults.extend(differs(session, end));
                 if let (Some(flags), Some(_)) = (&case.swaks, &end.source) {
-                    faults.extend(Self::compare(case, flags, session));
+                    faults.extend(compare(flags, session));
                 }
             }
         }
@@ -212,32 +212,6 @@ impl Parts {
         command.args(case.flags.iter().map(|flag| flag.replace("CLOSED", &self.closed)));
         command.env("XDG_STATE_HOME", self.dir.join("state"));
         command.output().unwrap()
-    }
-
-    /// Sends swaks where the session went and says what it found otherwise.
-    fn compare(case: &Case, flags: &[String], session: &Value) -> Option<String> {
-        let text = |field: &str| session[field].as_str().unwrap_or_default();
-        let port = session["port"].to_string();
-        let output = Command::new("swaks")
-            .args(["--server", text("address"), "--port", &port, "--local-interface", text("source")])
-            .args(["--helo", text("ehlo"), "--from", "me@probe.example", "--timeout", "5"])
-            .args(["--to", session["to"].as_str().unwrap_or("nobody@aol.com")])
-            .args(flags)
-            .output()
-            .unwrap();
-        let swaks = Swaks::read(&output);
-        let completed = session["kind"] == "completed";
-        let stage = match text("stage") {
-            _ if completed => "-",
-            // swaks has one exit code for the command and the handshake.
-            "starttls" => "tls",
-            stage => stage,
-        };
-        let same = swaks.stage == stage && swaks.code == session["code"].as_u64();
-        (!same).then(|| {
-            let transcript = String::from_utf8_lossy(&output.stdout);
-            format!("{} to {}: {stage} {} but {swaks:?} in\n{transcript}", case.name, text("address"), session["code"])
-        })
     }
 
     fn log(&self) -> String {
@@ -350,6 +324,32 @@ fn differs(session: &Value, end: &End) -> Option<String> {
         check("ehlo", &session["ehlo"], format!("out{last}.probe.example").into());
     }
     (!text.is_empty()).then(|| format!("{} to {}: {text}{session}", session["source"], session["address"]))
+}
+
+/// Sends swaks where the session went and says what it found otherwise.
+fn compare(flags: &[String], session: &Value) -> Option<String> {
+    let text = |field: &str| session[field].as_str().unwrap_or_default();
+    let port = session["port"].to_string();
+    let output = Command::new("swaks")
+        .args(["--server", text("address"), "--port", &port, "--local-interface", text("source")])
+        .args(["--helo", text("ehlo"), "--from", "me@probe.example", "--timeout", "5"])
+        .args(["--to", session["to"].as_str().unwrap_or("nobody@aol.com")])
+        .args(flags)
+        .output()
+        .unwrap();
+    let swaks = Swaks::read(&output);
+    let completed = session["kind"] == "completed";
+    let stage = match text("stage") {
+        _ if completed => "-",
+        // swaks has one exit code for the command and the handshake.
+        "starttls" => "tls",
+        stage => stage,
+    };
+    let same = swaks.stage == stage && swaks.code == session["code"].as_u64();
+    (!same).then(|| {
+        let transcript = String::from_utf8_lossy(&output.stdout);
+        format!("{}: {} {stage} {}, but {swaks:?} in\n{transcript}", text("address"), session["kind"], session["code"])
+    })
 }
 
 /// How swaks ended.
