@@ -137,7 +137,7 @@ impl Attempt {
             run: run.to_owned(),
             seq: self.seq,
             attempt: self.number,
-            at,
+            at: record::stamp(at),
             role: self.role,
             domain: self.domain.as_ref().map(Host::to_string),
             mx: self.mx.clone(),

@@ -608,6 +608,13 @@ pub fn ms(duration: Duration) -> f64 {
     micros / 1000.0
 }
 
+/// A time as the lines have it, to the millisecond: what is judged while a run goes on must be what
+/// is on record of it, or the record would be judged otherwise.
+#[must_use]
+pub fn stamp(at: Timestamp) -> Timestamp {
+    Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at)
+}
+
 /// Timestamps to the millisecond.
 mod millis {
     use jiff::Timestamp;
