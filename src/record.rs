@@ -17,7 +17,7 @@ pub use diagnosis::{Confidence, Diagnosis, DiagnosisKind, Elsewhere};
 pub use evidence::{Check, CheckName, CheckResult, Lookup, Passed, Run, Summary};
 pub use report::{Report, Reproduction};
 pub use session::{Kind, Role, Session, Step, Tls, Variant};
-pub use time::ms;
+pub use time::{ms, stamp};
 
 /// One line of a recording.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -188,7 +188,7 @@ fn head(setup: &Setup, resolved: &[resolve::Resolved], id: &str, at: Timestamp) 
     record::Run {
         schema: 1,
         run: id.to_owned(),
-        at,
+        at: record::stamp(at),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         targets: targets.collect(),
         sources,
