@@ -271,7 +271,7 @@ fn draw_world(
         W::NeutralOther => truth.pool = rng.random(),
         W::OutageNeutral | W::OutageAlone => truth.outage = true,
         W::EgressOneControl | W::EgressOneAlone | W::Firewall | W::EgressAddress => {
-            truth.egress = pick(1, sources, rng)
+            truth.egress = pick(1, sources, rng);
         }
         W::EgressAll => truth.egress = (0..sources).collect(),
         W::EgressBlock => {
@@ -287,7 +287,7 @@ fn draw_world(
     }
     match world {
         W::AddressOne | W::BlockAddress | W::AddressIntermittent | W::EgressAddress => {
-            truth.down = pick(1, addresses, rng)
+            truth.down = pick(1, addresses, rng);
         }
         W::AddressTwo => truth.down = pick(2, addresses, rng),
         W::AddressAllButOne => truth.down = pick(addresses - 1, addresses, rng),
@@ -301,7 +301,6 @@ fn draw_world(
     }
     truth.intermittent |= rate > 0.0;
     let backends = matches!(world, W::BackendRoundRobin | W::BackendHash | W::BlockBackend);
-    truth.bad_backend = backends;
     // Rows and columns of always-failing cells are as blocked and as dead as any.
     let is_cell = |i: usize, j: usize| cells.contains(&(i * addresses + j));
     if world == W::Cells {
@@ -309,6 +308,10 @@ fn draw_world(
         truth.down = (0..addresses).filter(|&j| (0..sources).all(|i| is_cell(i, j))).collect();
     }
     let by_source = world == W::OnsetBySource;
+    // With one source, some addresses that refuse it and some that are dead are the same data.
+    if world == W::BlockHalf && sources == 1 {
+        truth.down.clone_from(&half);
+    }
     let mut speakers: Vec<usize> = (0..sources).collect();
     if neutral {
         speakers.push(NEUTRAL);
@@ -321,6 +324,7 @@ fn draw_world(
     let pace: i64 = if rng.random() { 60 } else { 20 * 60 };
     let mut evidence = Evidence::new();
     let mut met = vec![0; addresses];
+    let by_cell = rng.random();
     let first_backend = rng.random_range(0..4);
     let mut tried = BTreeSet::new();
     let mut now = 1_800_000_000_i64;
@@ -346,40 +350,51 @@ fn draw_world(
             let own = i != NEUTRAL;
             let backend = backends.then(|| {
                 met[j] += 1;
-                if world == W::BackendHash { (i * 7 + 3) % 4 } else { (met[j] + first_backend) % 4 }
+                let hash = if by_cell { i * 5 + j * 3 } else { i };
+                (first_backend + if world == W::BackendHash { hash } else { met[j] }) % 4
             });
-            let mut end = None;
-            if truth.egress.contains(&i) {
-                end = Some(broken(Stage::Connect, Kind::TimedOut));
-            } else if truth.down.contains(&j) && world != W::Cells {
-                end = Some(fault);
-            } else if world == W::Cells && own && is_cell(i, j) {
-                end = Some(fault);
-            } else if own
-                && (truth.pool || truth.blocked.contains(&i) && world != W::Cells)
-                && (half.is_empty() || half.contains(&j))
-            {
-                end = Some(if world == W::PoolMixed { BLOCKS[(i + j) % BLOCKS.len()] } else { block });
+            let is_blocked = own && (truth.pool || truth.blocked.contains(&i) && world != W::Cells);
+            let is_down = match world {
+                W::Cells => own && is_cell(i, j),
+                W::BlockHalf => false,
+                _ => truth.down.contains(&j),
+            };
+            let is_out = match world {
+                W::Blip => (blip_at..blip_at + blip).contains(&n),
+                _ => truth.outage && (!truth.in_time || n >= onset),
+            };
+            truth.bad_backend |= backend == Some(0);
+            let end = if truth.egress.contains(&i) {
+                Some(broken(Stage::Connect, Kind::TimedOut))
+            } else if is_down {
+                Some(fault)
+            } else if is_blocked && (half.is_empty() || half.contains(&j)) {
+                Some(if world == W::PoolMixed { BLOCKS[(i + j) % BLOCKS.len()] } else { block })
             } else if world == W::NeutralOther && !own {
-                end = Some(refused(Stage::Mail, "550 5.7.25 client has no reverse name"));
-            } else if truth.outage && (!truth.in_time || n >= onset) {
-                end = Some(outage);
-            } else if world == W::Blip && (blip_at..blip_at + blip).contains(&n) {
-                end = Some(outage);
+                Some(refused(Stage::Mail, "550 5.7.25 client has no reverse name"))
+            } else if is_out {
+                Some(outage)
             } else if backend == Some(0) {
-                end = Some(refused(Stage::Mail, "451 4.3.0 queue file write error"));
+                Some(refused(Stage::Mail, "451 4.3.0 queue file write error"))
             } else if world == W::Envelope {
-                end = Some(ENVELOPE);
+                Some(ENVELOPE)
             } else if truth.greylisting && tried.insert(i) {
-                end = Some(GREY);
+                Some(GREY)
             } else if rate > 0.0 && rng.random_bool(rate) {
-                end = Some(fault);
+                Some(fault)
             } else if noise > 0.0 && rng.random_bool(noise) {
-                end = Some(NOISES[rng.random_range(0..NOISES.len())]);
-            }
+                Some(NOISES[rng.random_range(0..NOISES.len())])
+            } else {
+                None
+            };
             evidence.add(Line::Session(Box::new(session(seq, now, i, Some(j), attempt, end, backend))));
         }
         now = now.max(start + pace);
+    }
+    if world == W::BackendHash && sources == 1 {
+        let hash = |j: usize| (first_backend + if by_cell { j * 3 } else { 0 }) % 4;
+        truth.down = (0..addresses).filter(|&j| hash(j) == 0).collect();
+        truth.bad_backend = false;
     }
     if blip >= total {
         truth.outage = true;
