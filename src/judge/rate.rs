@@ -74,7 +74,7 @@ pub(super) fn rate_limited(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found
         };
         found.diagnoses.push(d);
         let explained: BTreeSet<_> = failures.iter().map(|t| std::ptr::from_ref::<Trial>(t)).collect();
-        found.explain(left, |t| explained.contains(&std::ptr::from_ref(t)));
+        found.excuse(left, |t| explained.contains(&std::ptr::from_ref(t)));
     }
     found
 }

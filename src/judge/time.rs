@@ -164,8 +164,7 @@ pub(super) fn greylisting(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found 
     }
     d.because.extend(sentences::words(case, &failures));
     d.failed = failures.iter().map(|t| t.weight).sum();
-    d.tried = triplets.values().filter_map(|f| f.first).count() as u64 + passes.len() as u64;
-    d.tried = d.tried.max(d.failed);
+    d.tried = left.iter().filter(came_to_mail).map(|t| t.weight).sum();
     if let Some((sign, _)) = main_sign(case, &failures) {
         (d.stage, d.code) = (sign.stage, sign.code);
     }
@@ -175,7 +174,7 @@ pub(super) fn greylisting(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found 
         d.advice = "nothing to mend: let the queue retry from the same address; do not retry faster".into();
     }
     found.diagnoses.push(d);
-    found.explain(left, put_off);
+    found.excuse(left, put_off);
     found
 }
 
