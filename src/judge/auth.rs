@@ -79,7 +79,7 @@ pub(super) fn auth_or_fcrdns(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Fou
         d.notes = sentences::notes(case, &failures);
         found.diagnoses.push(d);
         let explained: BTreeSet<_> = failures.iter().map(|t| std::ptr::from_ref::<Trial>(t)).collect();
-        found.explain(left, |t| explained.contains(&std::ptr::from_ref(t)));
+        found.excuse(left, |t| explained.contains(&std::ptr::from_ref(t)));
     }
     found
 }

@@ -25,6 +25,8 @@ pub struct Evidence {
     pub(crate) checks: Vec<Check>,
     /// The run of the last `run` line.
     pub(crate) run: Option<String>,
+    /// What the `run` lines say was probed.
+    pub(crate) targets: Vec<Name>,
 }
 
 /// One session, or a count of deliveries, as far as the rules ask for it. The order is that of
@@ -71,6 +73,22 @@ impl Trial {
         self.kind != Kind::Completed
     }
 
+    /// What is left of a failure that is explained: a pass up to the stage before.
+    pub(crate) fn excused(self) -> Self {
+        let ended = self.stage.unwrap_or(Stage::Resolve);
+        let until = Stage::ALL.iter().copied().rev().find(|s| *s < ended).unwrap_or(Stage::Resolve);
+        Self {
+            kind: Kind::Completed,
+            stage: Some(until),
+            until,
+            code: None,
+            enhanced: None,
+            tag: None,
+            said: None,
+            ..self
+        }
+    }
+
     /// What it says of a stage: whether the session came that far and ended there; of the whole
     /// session without a stage. `None` where it ended before.
     pub(crate) fn failed_at(&self, question: Option<Stage>) -> Option<bool> {
@@ -113,8 +131,14 @@ impl Evidence {
     /// Takes one line. Diagnoses, summaries and what repeats other lines are no evidence.
     pub fn add(&mut self, line: Line) {
         match line {
-            Line::Run(run) => self.run = Some(run.run),
-            Line::Lookup(lookup) => self.lookups.push(lookup),
+            Line::Run(run) => {
+                self.targets.extend(run.targets.iter().filter_map(|t| self.names.host(t)));
+                self.run = Some(run.run);
+            }
+            Line::Lookup(lookup) => {
+                self.names.host(&lookup.name);
+                self.lookups.push(lookup);
+            }
             Line::Check(check) => self.checks.push(check),
             Line::Session(session) => self.session(&Lean::from(&*session)),
             Line::Passed(passed) => self.passed(&passed),

@@ -80,14 +80,30 @@ pub(super) fn sender_ip_block(case: &Case<'_>, left: &[&Trial], so_far: &SoFar) 
             found.suspects.push(suspect(&group, &[DiagnosisKind::SenderIpBlock], because, in_time));
             break;
         };
-        for (part, failures) in by_reply(case, failures(&remaining, group.question, here)) {
-            let here = |t: &Trial| within(t) && t.source.is_some_and(|s| part.contains(&s));
-            let mut d = Named { confidence, group: &group, failures }.block(case, so_far, &remaining, here, rest);
+        let parts = by_reply(case, failures(&remaining, group.question, here));
+        let mut blocked: BTreeSet<Addr> = BTreeSet::new();
+        for (sources, failures) in &parts {
+            let part = group.part(&cells, sources);
+            if !part.here.cells.mostly_failed() {
+                continue;
+            }
+            // A part that stands alone, because another was there by chance, must hold alone.
+            let whole = parts.iter().all(|(s, _)| group.part(&cells, s).here.cells.mostly_failed());
+            let (confidence, group) = if whole { (Some(confidence), &group) } else { (part.grade(), &part) };
+            let Some(confidence) = confidence else { continue };
+            let here = |t: &Trial| within(t) && t.source.is_some_and(|s| sources.contains(&s));
+            let failures = failures.clone();
+            let mut d = Named { confidence, group, failures }.block(case, so_far, &remaining, here, rest);
             d.because.insert(0, because.clone());
             found.diagnoses.push(d);
+            blocked.extend(sources);
         }
-        named.extend(&group.units);
-        remaining.retain(|t| t.source.is_none_or(|s| !group.units.contains(&s)));
+        if blocked.is_empty() {
+            found.suspects.push(suspect(&group, &[DiagnosisKind::SenderIpBlock], because, in_time));
+            break;
+        }
+        remaining.retain(|t| t.source.is_none_or(|s| !blocked.contains(&s)));
+        named.append(&mut blocked);
     }
     found.explain(left, |t| t.source.is_some_and(|s| named.contains(&s)));
     found

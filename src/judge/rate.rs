@@ -29,7 +29,9 @@ pub(super) fn rate_limited(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found
     }
     let mut limited: BTreeMap<DiagnosisKind, (BTreeSet<Addr>, Vec<&Trial>)> = BTreeMap::new();
     for (source, trials) in &of_source {
-        let Some(limit) = limit(case, trials) else { continue };
+        let Some(mut limit) = limit(case, trials) else { continue };
+        // Where nobody gets through meanwhile, it is not this source's pace.
+        limit.mended &= limit.worded || limit.bursts > 1 || of_source.len() == 1 || others_pass(left, *source, &limit);
         if limit.mended {
             let entry = limited.entry(limit.kind).or_default();
             entry.0.insert(*source);
@@ -72,7 +74,7 @@ pub(super) fn rate_limited(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found
         };
         found.diagnoses.push(d);
         let explained: BTreeSet<_> = failures.iter().map(|t| std::ptr::from_ref::<Trial>(t)).collect();
-        found.explain(left, |t| explained.contains(&std::ptr::from_ref(t)));
+        found.excuse(left, |t| explained.contains(&std::ptr::from_ref(t)));
     }
     found
 }
@@ -85,6 +87,14 @@ struct Limit<'t> {
     first: usize,
     mended: bool,
     worded: bool,
+    /// In how many bursts it showed.
+    bursts: usize,
+}
+
+fn others_pass(left: &[&Trial], source: Addr, limit: &Limit<'_>) -> bool {
+    let others = |t: &&&Trial| t.source != Some(source) && !t.failed();
+    sentences::span(limit.failures.iter().copied())
+        .is_some_and(|(from, to)| left.iter().filter(others).any(|t| from <= t.at && t.at <= to))
 }
 
 fn limit<'t>(case: &Case<'_>, trials: &[&'t Trial]) -> Option<Limit<'t>> {
@@ -97,7 +107,7 @@ fn limit<'t>(case: &Case<'_>, trials: &[&'t Trial]) -> Option<Limit<'t>> {
         let pause = if kind == DiagnosisKind::PerConnectionCap { 0 } else { PAUSE };
         let mended = next.is_some_and(|t| !t.failed() && t.at - last >= pause);
         let first = trials.iter().take_while(|t| !t.failed()).count();
-        return Some(Limit { kind, failures: worded, first, mended, worded: true });
+        return Some(Limit { kind, failures: worded, first, mended, worded: true, bursts: 1 });
     }
     let pause = usual_distance(trials).saturating_mul(3).max(PAUSE);
     let mut bursts: Vec<Vec<&Trial>> = Vec::new();
@@ -126,7 +136,14 @@ fn limit<'t>(case: &Case<'_>, trials: &[&'t Trial]) -> Option<Limit<'t>> {
         return None;
     }
     let mended = failing + 1 < bursts.len();
-    Some(Limit { kind: DiagnosisKind::RateLimited, failures, first, mended, worded: false })
+    Some(Limit {
+        kind: DiagnosisKind::RateLimited,
+        failures,
+        first,
+        mended,
+        worded: false,
+        bursts: bursts.iter().filter(|b| fails(b)).count(),
+    })
 }
 
 /// A 4xx reply, or a close without one.

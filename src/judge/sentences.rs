@@ -69,12 +69,12 @@ pub(crate) fn connections(n: u64) -> String {
 }
 
 pub(crate) fn plural(n: u64, what: &str) -> String {
-    let s = match (n, what.as_bytes().last()) {
-        (1, _) => "",
-        (_, Some(b's')) => "es",
-        _ => "s",
-    };
-    format!("{n} {what}{s}")
+    match what.strip_suffix('y') {
+        _ if n == 1 => format!("1 {what}"),
+        Some(stem) => format!("{n} {stem}ies"),
+        None if what.ends_with('s') => format!("{n} {what}es"),
+        None => format!("{n} {what}s"),
+    }
 }
 
 /// Wilson's interval: `95 % interval 2.2-47 %`.
