@@ -4,6 +4,7 @@
 
 pub mod address;
 pub mod catalog;
+pub mod diff;
 pub mod judge;
 pub mod record;
 pub mod smtp;
