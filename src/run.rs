@@ -159,7 +159,7 @@ pub async fn run(
 
     let diagnoses = judge(&evidence, setup.catalog);
     let exit = status::exit(tally, &diagnoses);
-    let summary = tally.summary(&id, ms(clock.begun.elapsed()), exit);
+    let summary = tally.summary(&id, Some(ms(clock.begun.elapsed())), exit);
     for mut diagnosis in diagnoses {
         diagnosis.run.clone_from(&id);
         voice.line(Line::Diagnosis(Box::new(diagnosis))).await;
