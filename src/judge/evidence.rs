@@ -61,6 +61,8 @@ pub(crate) struct Trial {
     pub(crate) detail: Option<Name>,
     /// Whether a handshake was begun.
     pub(crate) tls: bool,
+    /// Whether its certificate held.
+    pub(crate) verified: bool,
     pub(crate) expected: bool,
     pub(crate) inconsistent: bool,
     pub(crate) overload: bool,
@@ -221,7 +223,8 @@ impl Evidence {
             said: reply.map(|lines| names.said(lines)),
             detail: s.detail.as_ref().filter(|_| reply.is_none()).and_then(|t| names.name(&t.0)),
             tls: s.tls.is_some(),
-            expected: s.expected,
+            verified: s.tls.as_ref().is_some_and(|t| t.verified),
+            expected: s.expected && s.kind != Kind::Completed,
             inconsistent,
             overload,
             weight: 1,
@@ -261,6 +264,7 @@ impl Evidence {
             said: None,
             detail: None,
             tls: false,
+            verified: false,
             expected: false,
             inconsistent: false,
             overload: false,
@@ -346,6 +350,8 @@ pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 struct LeanTls<'a> {
     #[serde(borrow, default)]
     names: Vec<Text<'a>>,
+    #[serde(default)]
+    verified: bool,
 }
 
 impl<'a> From<&'a str> for Text<'a> {
@@ -382,8 +388,8 @@ impl<'a> From<&'a Session> for Lean<'a> {
             reply: s.reply.as_deref().map(texts),
             notes: texts(&s.notes),
             detail: text(&s.detail),
-            expected: s.expected,
-            tls: s.tls.as_ref().map(|t| LeanTls { names: texts(&t.names) }),
+            expected: s.expected && s.kind != Kind::Completed,
+            tls: s.tls.as_ref().map(|t| LeanTls { names: texts(&t.names), verified: t.verified }),
         }
     }
 }
