@@ -51,6 +51,8 @@ pub enum Event {
         sessions: usize,
         lasts: Duration,
         left_out: Vec<String>,
+        /// What the plan takes from each provider's budgets, in words.
+        budgets: Vec<String>,
     },
     /// The dialog of the session with this number.
     Transcript(u64, Dialog),
@@ -124,7 +126,7 @@ pub async fn run(
     }
     terms.check(&plan)?;
 
-    voice.line(Line::Run(head(&setup, &resolved, &id, clock.now()))).await;
+    voice.line(Line::Run(head(&setup, &resolved, &id, clock.wall))).await;
     let mut evidence = Evidence::new();
     for mut lookup in setup.dns.take_lookups() {
         lookup.run.clone_from(&id);
@@ -133,7 +135,12 @@ pub async fn run(
     }
     let starts = plan.starts();
     let lasts = starts.iter().max().copied().unwrap_or_default();
-    let planned = Event::Planned { sessions: plan.sessions(), lasts, left_out: plan.left_out.clone() };
+    let planned = Event::Planned {
+        sessions: plan.sessions(),
+        lasts,
+        left_out: plan.left_out.clone(),
+        budgets: terms.budgets(&plan),
+    };
     voice.say(planned).await;
 
     if setup.dry_run {

@@ -28,7 +28,7 @@ pub(super) fn sim(args: &SimArgs) -> Done {
         let provider = provider.map_err(|e| Failure::config(format!("{name}: the ports cannot be served: {e}")))?;
         print(invitation(&provider).as_bytes())?;
         let (stop, cancel) = watch::channel(false);
-        stop_on_signals(Arc::new(stop))?;
+        stop_on_signals(Arc::new(stop), "the provider goes down")?;
         serve(&provider, log, cancel).await?;
         provider.stop().await;
         Ok(0)
