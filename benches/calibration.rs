@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 use mxprobe::catalog::Catalog;
@@ -188,25 +189,48 @@ fn main() {
     let draws = std::env::var("CALIBRATION_DRAWS").ok().and_then(|n| n.parse().ok()).unwrap_or(53);
     let only = std::env::var("CALIBRATION_WORLD").ok();
     let show = std::env::var_os("CALIBRATION_SHOW").is_some();
-    let mut tally = Tally::default();
-    for world in World::ALL {
-        if only.as_deref().is_some_and(|name| name != format!("{world:?}")) {
-            continue;
-        }
-        for (size, noise, attempts) in combinations() {
-            for draw in 0..draws {
-                let seed = format!("{world:?} {size:?} {noise} {attempts} {draw}");
-                let mut rng = ChaCha8Rng::from_seed(seed_of(&seed));
-                let (evidence, truth) = draw_world(world, size, noise, attempts, &mut rng);
-                let found = judge(&evidence, Catalog::built_in());
-                let wrong = tally.count(world, size, noise, attempts, &found, &truth);
-                if show && wrong {
-                    println!("WRONG {seed}: {}", serde_json::to_string(&found).unwrap_or_default());
+    let worlds = World::ALL.into_iter().filter(|w| only.as_deref().is_none_or(|name| name == format!("{w:?}")));
+    let todo = Mutex::new(worlds);
+    let total = Mutex::new(Tally::default());
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some(world) = next(&todo) {
+                    let tally = try_out(world, draws, show);
+                    total.lock().unwrap_or_else(PoisonError::into_inner).join(tally);
                 }
+            });
+        }
+    });
+    if only.is_none() {
+        let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
+        for (world, noise) in [World::BlockOne, World::AddressOne].into_iter().flat_map(|w| NOISE.map(|n| (w, n))) {
+            total.try_power(world, noise, draws * 40);
+        }
+    }
+    println!("{}", total.into_inner().unwrap_or_else(PoisonError::into_inner).report(draws));
+}
+
+fn next(todo: &Mutex<impl Iterator<Item = World>>) -> Option<World> {
+    todo.lock().unwrap_or_else(PoisonError::into_inner).next()
+}
+
+/// All sizes, noises and attempts of one kind of world.
+fn try_out(world: World, draws: u64, show: bool) -> Tally {
+    let mut tally = Tally::default();
+    for (size, noise, attempts) in combinations() {
+        for draw in 0..draws {
+            let seed = format!("{world:?} {size:?} {noise} {attempts} {draw}");
+            let mut rng = ChaCha8Rng::from_seed(seed_of(&seed));
+            let (evidence, truth) = draw_world(world, size, noise, attempts, &mut rng);
+            let found = judge(&evidence, Catalog::built_in());
+            let wrong = tally.count(world, size, noise, attempts, &found, &truth);
+            if show && wrong {
+                println!("WRONG {seed}: {}", serde_json::to_string(&found).unwrap_or_default());
             }
         }
     }
-    println!("{}", tally.report(draws));
+    tally
 }
 
 fn combinations() -> impl Iterator<Item = ((usize, usize), f64, usize)> {
@@ -495,6 +519,11 @@ impl Truth {
     }
 }
 
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0, 2 or 10")]
+fn per_cent(noise: f64) -> u32 {
+    (noise * 100.0).round() as u32
+}
+
 /// Right ones of all.
 #[derive(Clone, Copy, Default)]
 struct Right {
@@ -514,6 +543,14 @@ impl Right {
     }
 }
 
+fn add<K: Ord>(to: &mut BTreeMap<K, Right>, from: BTreeMap<K, Right>) {
+    for (key, more) in from {
+        let right = to.entry(key).or_default();
+        right.right += more.right;
+        right.all += more.all;
+    }
+}
+
 type Size = (usize, usize);
 
 #[derive(Default)]
@@ -528,6 +565,21 @@ struct Tally {
 }
 
 impl Tally {
+    fn join(&mut self, other: Self) {
+        for (world, said) in other.confusion {
+            for (what, n) in said {
+                *self.confusion.entry(world).or_default().entry(what).or_default() += n;
+            }
+        }
+        for (what, n) in other.wrong {
+            *self.wrong.entry(what).or_default() += n;
+        }
+        add(&mut self.by_noise, other.by_noise);
+        add(&mut self.by_size, other.by_size);
+        add(&mut self.false_high, other.false_high);
+        add(&mut self.power, other.power);
+    }
+
     /// Counts one draw; whether something sure was wrong.
     fn count(
         &mut self,
@@ -538,8 +590,7 @@ impl Tally {
         found: &[Diagnosis],
         truth: &Truth,
     ) -> bool {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0, 2 or 10")]
-        let per_cent = (noise * 100.0).round() as u32;
+        let per_cent = per_cent(noise);
         let mut any_wrong = false;
         let mut false_high = false;
         for d in found {
@@ -554,16 +605,24 @@ impl Tally {
             let grave = matches!(d.kind, D::SenderIpBlock | D::SenderPoolBlock | D::ReceiverOutage);
             false_high |= grave && !right && d.confidence >= Confidence::High;
         }
+        // Worlds without a block or an outage, or with one that began meanwhile.
         let quiet = [World::Clean, World::CleanNeutral, World::Cells, World::OnsetRandom, World::OnsetBySource];
         if quiet.contains(&world) {
             self.false_high.entry(world).or_default().count(!false_high);
         }
-        if size == (4, 8) && attempts == 1 && matches!(world, World::BlockOne | World::AddressOne) {
-            let wanted = if world == World::BlockOne { D::SenderIpBlock } else { D::ReceiverPartialOutage };
-            let named = found.iter().any(|d| d.kind == wanted && truth.agrees(d, found));
-            self.power.entry((world, per_cent)).or_default().count(named);
-        }
         any_wrong
+    }
+
+    /// How often the one thing that is wrong is named at 4x8, one attempt.
+    fn try_power(&mut self, world: World, noise: f64, draws: u64) {
+        let wanted = if world == World::BlockOne { D::SenderIpBlock } else { D::ReceiverPartialOutage };
+        for draw in 0..draws {
+            let mut rng = ChaCha8Rng::from_seed(seed_of(&format!("power {world:?} {noise} {draw}")));
+            let (evidence, truth) = draw_world(world, (4, 8), noise, 1, &mut rng);
+            let found = judge(&evidence, Catalog::built_in());
+            let named = found.iter().any(|d| d.kind == wanted && truth.agrees(d, &found));
+            self.power.entry((world, per_cent(noise))).or_default().count(named);
+        }
     }
 
     fn report(&self, draws: u64) -> String {

@@ -330,6 +330,11 @@ fn groups<U: Copy + Ord>(
         if alike || k as u64 + 1 == among || !here.cells.mostly_failed() || !rest.cells.mostly_passed() {
             continue;
         }
+        // A majority in each cell, of failures here and of passes there, can come of one attempt that
+        // differs: then nearly all sessions must fail here, or few there.
+        if !here.sessions.mostly_failed() && !rest.sessions.mostly_passed() {
+            continue;
+        }
         // The stage is the question only if most of what failed, failed there.
         let all_failed = here_over.values().map(|(_, failed)| failed).sum();
         if question.is_some() && !(Count { failed: here.sessions.failed, tried: all_failed }).mostly_failed() {

@@ -27,9 +27,15 @@ pub(super) fn rate_limited(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found
             of_source.entry(source).or_default().push(t);
         }
     }
+    // An address or a backend that lets nobody through is a matter of its own.
+    let place = |t: &Trial| (t.address, t.backend);
+    let open: BTreeSet<_> = left.iter().filter(|t| !t.failed()).map(|t| place(t)).collect();
     let mut limited: BTreeMap<DiagnosisKind, (BTreeSet<Addr>, Vec<&Trial>)> = BTreeMap::new();
     for (source, trials) in &of_source {
         let Some(mut limit) = limit(case, trials) else { continue };
+        if !limit.worded && limit.failures.iter().any(|t| t.backend.is_some() && !open.contains(&place(t))) {
+            continue;
+        }
         // Where nobody gets through meanwhile, it is not this source's pace.
         limit.mended &= limit.worded || limit.bursts > 1 || of_source.len() == 1 || others_pass(left, *source, &limit);
         if limit.mended {

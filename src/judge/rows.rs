@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::case::{Case, Sign};
 use super::evidence::Trial;
-use super::matrix::{self, Entry, Group, Totals, best_group, grade};
+use super::matrix::{self, Count, Entry, Group, Totals, best_group, grade};
 use super::names::Addr;
 use super::pattern::{Named, failures, passed_meanwhile, suspect};
 use super::sentences::{self, main_sign, probability};
@@ -53,7 +53,7 @@ pub(super) fn sender_ip_block(case: &Case<'_>, left: &[&Trial], so_far: &SoFar) 
         let mut blocked: BTreeSet<Addr> = BTreeSet::new();
         for (sources, failures) in &parts {
             let part = group.part(&cells, sources);
-            if !part.here.cells.mostly_failed() {
+            if !part.here.cells.mostly_failed() || !fails_at_every_backend(&remaining, &part) {
                 continue;
             }
             // A part that stands alone, because another was there by chance, must hold alone.
@@ -164,6 +164,24 @@ fn by_reply<'t>(case: &Case<'_>, failures: Vec<&'t Trial>) -> Vec<(BTreeSet<Addr
         part.1.extend(failures);
     }
     parts.into_values().collect()
+}
+
+/// Whether the sources fail at nearly every backend they meet: else a backend is to blame.
+fn fails_at_every_backend(trials: &[&Trial], group: &Group<Addr>) -> bool {
+    let mut cells: BTreeMap<_, Count> = BTreeMap::new();
+    for t in trials {
+        let within = t.address.is_some_and(|a| group.over.contains(&a));
+        let here = within && t.source.is_some_and(|s| group.units.contains(&s));
+        if let Some(failed) = t.failed_at(group.question).filter(|_| here) {
+            let count = Count { failed: if failed { t.weight } else { 0 }, tried: t.weight };
+            cells.entry((t.source, t.address, t.backend)).or_default().add(count);
+        }
+    }
+    let mut count = Count::default();
+    for cell in cells.into_values() {
+        count.add(Count { failed: u64::from(cell.is_bad()), tried: 1 });
+    }
+    count.mostly_failed()
 }
 
 /// Whether these sources meet only backends that no other source meets, so that source and
