@@ -3,7 +3,7 @@
 
 use super::input::Out;
 use super::log::{Clock, Entry, Memory, Taken};
-use super::{msmtp, powermta, sentence, text};
+use super::{msmtp, sentence, text};
 use crate::record::Report;
 
 /// Pasted text is read in pieces of about this size.
@@ -13,7 +13,6 @@ pub(crate) const LONGEST_TEXT: usize = 128 * 1024;
 pub(crate) struct Pieces {
     clock: Clock,
     memory: Memory,
-    accounting: powermta::Accounting,
     /// A log line that a later line without a head may continue, as terminals and mails wrap them.
     open: Option<Open>,
     /// A line of msmtp's log, which messages and a dialog may follow.
@@ -53,15 +52,7 @@ impl Open {
 
 impl Pieces {
     pub(crate) fn new(clock: Clock) -> Self {
-        Self {
-            clock,
-            memory: Memory::default(),
-            accounting: powermta::Accounting::default(),
-            open: None,
-            held: None,
-            text: String::new(),
-            text_line: 0,
-        }
+        Self { clock, memory: Memory::default(), open: None, held: None, text: String::new(), text_line: 0 }
     }
 
     /// Takes the next line.
@@ -107,16 +98,12 @@ impl Pieces {
             return;
         }
         self.close(out);
-        let taken = match self.accounting.line(&line) {
-            Taken::No => self.memory.line(self.clock, &line),
-            taken => taken,
-        };
-        match taken {
-            Taken::Errors(reports) => {
+        match self.memory.line(self.clock, &line) {
+            Taken::Errors(reports) | Taken::Passed(reports, _) if !reports.is_empty() => {
                 self.flush_text(out);
                 return reports.into_iter().for_each(|report| out.put(report, number));
             }
-            Taken::Other => return out.skipped += 1,
+            Taken::Errors(_) | Taken::Other | Taken::Passed(..) => return out.skipped += 1,
             Taken::No => {}
         }
         if self.text.is_empty() {
@@ -141,7 +128,7 @@ impl Pieces {
 
     fn log(&mut self, line: &str, number: u64, out: &mut Out<'_>) {
         match self.memory.line(self.clock, line) {
-            Taken::Errors(reports) => {
+            Taken::Errors(reports) | Taken::Passed(reports, _) if !reports.is_empty() => {
                 for report in reports {
                     if report.mta.as_deref() == Some(msmtp::NAME) {
                         self.release(out);
@@ -151,7 +138,7 @@ impl Pieces {
                     }
                 }
             }
-            Taken::Other => out.skipped += 1,
+            Taken::Errors(_) | Taken::Other | Taken::Passed(..) => out.skipped += 1,
             Taken::No => {
                 if self.text.is_empty() {
                     self.text_line = number;

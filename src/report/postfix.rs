@@ -148,28 +148,38 @@ impl Log {
                 if delivery.failed() {
                     errors.push(entry.stamp(delivery.report()));
                 }
+                if delivery.status == "sent" && delivery.relay.contains('[') {
+                    let (mx, address) = wording::host_and_address(delivery.relay);
+                    let recipient = wording::mailbox(delivery.to);
+                    return Taken::Passed(
+                        errors,
+                        Box::new(entry.stamp(Report { recipient, mx, address, ..wording::passed(NAME) })),
+                    );
+                }
                 Taken::errors(errors)
             }
-            None if matches!(daemon, "smtp" | "lmtp") => {
-                let text = entry
-                    .text
-                    .split_once(": ")
-                    .filter(|(id, _)| id.bytes().all(|b| b.is_ascii_alphanumeric()))
-                    .map_or(entry.text, |(_, text)| text);
-                let Some(report) = sentence::read_as(text, sentences).filter(|r| r.mx.is_some() || r.address.is_some())
-                else {
-                    return Taken::Other;
-                };
-                let report = entry.stamp(Report { mta: Some(NAME.to_owned()), ..report });
-                Taken::errors(self.hosts.put(entry.pid, report).into_iter().collect())
-            }
-            None => Taken::Other,
+            None => match at_a_host(entry) {
+                Some(report) => Taken::errors(self.hosts.put(entry.pid, report).into_iter().collect()),
+                None => Taken::Other,
+            },
         }
     }
 
     pub(crate) fn end(&mut self) -> Vec<Report> {
         self.hosts.drain()
     }
+}
+
+/// A line that tells of an error at a host and names no recipient: another host is tried next.
+pub(crate) fn at_a_host(entry: &Entry<'_>) -> Option<Report> {
+    let (instance, daemon) = entry.program.rsplit_once('/')?;
+    if !instance.contains("postfix") || !matches!(daemon, "smtp" | "lmtp") {
+        return None;
+    }
+    let queued = entry.text.split_once(": ").filter(|(id, _)| id.bytes().all(|b| b.is_ascii_alphanumeric()));
+    let text = queued.map_or(entry.text, |(_, text)| text);
+    let report = sentence::read_as(text, sentences).filter(|r| r.mx.is_some() || r.address.is_some())?;
+    Some(entry.stamp(Report { mta: Some(NAME.to_owned()), evidence: Some(collapse(text)), ..report }))
 }
 
 /// One delivery line: `to=<..>, relay=.., dsn=.., status=deferred (..)`.

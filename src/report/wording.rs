@@ -11,6 +11,11 @@ pub(crate) fn by(mta: &str) -> Report {
     Report { mta: (!mta.is_empty()).then(|| mta.to_owned()), attempt: true, ..Report::default() }
 }
 
+/// A delivery that went through.
+pub(crate) fn passed(mta: &str) -> Report {
+    Report { kind: Some(Kind::Completed), ..by(mta) }
+}
+
 /// A report of an error at `stage`.
 pub(crate) fn at(mta: &str, stage: Stage) -> Report {
     Report { stage: Some(stage), ..by(mta) }
