@@ -48,7 +48,7 @@ fn failures_are_sessions_and_deliveries_are_counted() {
                 s.at.to_string(),
                 s.stage,
                 s.kind,
-                s.code.map(|c| c.get()),
+                s.code.map(mxprobe::smtp::reply::Code::get),
                 s.to.as_deref(),
                 s.address.unwrap().to_string(),
             )
@@ -113,7 +113,8 @@ fn the_year_turns_with_the_month() {
 fn chunks_come_back_in_order_and_archives_are_opened() {
     let filler = "Nov 24 07:55:37 out1 postfix/qmgr[9]: A1: removed\n".repeat(20);
     let line = POSTFIX.lines().nth(3).unwrap();
-    let log: String = (0..3_000).map(|n| format!("{}\n{filler}", line.replace("<b@", &format!("<b{n}@")))).collect();
+    let lines = (0..3_000).map(|n| format!("{}\n{filler}", line.replace("<b@", &format!("<b{n}@"))));
+    let log = lines.collect::<Vec<_>>().concat();
     let (plain, _, told) = import(&Import::new(2026), log.as_bytes());
     assert!(log.len() > 3 << 20);
     assert_eq!((plain.len(), told.failed), (3_000, 3_000));

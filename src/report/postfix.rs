@@ -26,7 +26,7 @@ pub(crate) fn sentences(s: &Squeezed<'_>, hits: &mut Vec<Hit>) {
     }
     for phrase in s.all("said") {
         let (start, host) = lead(s, phrase.start, &["host", "server"]);
-        let remote = s.text[..start].trim_end().ends_with("emote");
+        let remote = s.text[..start].trim_end_matches(|c: char| !c.is_alphanumeric()).ends_with("emote");
         if remote || start == phrase.start || host.split_whitespace().count() > 3 || host.len() > 200 {
             continue;
         }
@@ -193,8 +193,9 @@ pub(crate) struct Delivery<'a> {
 
 /// Reads a line behind its syslog head.
 pub(crate) fn delivery(line: &str) -> Option<Delivery<'_>> {
-    let head = &line[line.find("to=<")? + 4..];
-    let (to, fields) = head.split_once(">,")?;
+    // The angle brackets may have been lost on the way.
+    let head = &line[line.find("to=<").or_else(|| line.find(": to=").map(|at| at + 2))? + 3..];
+    let (to, fields) = head.split_once(',')?;
     let (fields, status) = fields.split_once(", status=")?;
     let (status, text) = status.split_once(' ').unwrap_or((status, ""));
     let text = enclosed(text, '(', ')').or_else(|| text.strip_prefix('(')).unwrap_or(text);
