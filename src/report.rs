@@ -19,6 +19,7 @@ mod finish;
 mod gmail;
 mod gmx;
 mod haraka;
+pub mod import;
 mod input;
 mod interscan;
 mod kumomta;

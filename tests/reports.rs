@@ -107,9 +107,10 @@ fn every_case_is_read_as_it_says() {
 type Mangle = fn(&str) -> String;
 
 /// What happens to a text on its way into a form, and which fields must survive it.
-const MANGLES: [(&str, Mangle, &[&str]); 10] = [
+const MANGLES: [(&str, Mangle, &[&str]); 11] = [
     ("curly quotes and dashes", |text| curly(text), ALL),
     ("no brackets", |text| text.replace(['<', '>', '[', ']'], " "), ALL),
+    ("brackets gone without a trace", |text| text.replace(['<', '>', '[', ']'], ""), ALL),
     (
         "HTML entities",
         |text| {

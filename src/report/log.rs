@@ -17,17 +17,25 @@ pub(crate) enum Taken {
     Other,
     /// It tells these.
     Errors(Vec<Report>),
+    /// It tells of a delivery that went through, `completed`, and of errors at other hosts before it.
+    Passed(Vec<Report>, Box<Report>),
 }
 
 impl Taken {
     pub(crate) fn errors(errors: Vec<Report>) -> Self {
         if errors.is_empty() { Self::Other } else { Self::Errors(errors) }
     }
+
+    /// A delivery that says where it went; any other tells nothing.
+    pub(crate) fn passed(report: Report) -> Self {
+        if report.address.is_some() { Self::Passed(Vec::new(), Box::new(report)) } else { Self::Other }
+    }
 }
 
 /// What every dialect has to remember between lines; each memory is bounded.
 #[derive(Default)]
 pub(crate) struct Memory {
+    accounting: powermta::Accounting,
     courier: courier::Log,
     dma: dma::Log,
     exim: exim::Log,
@@ -49,6 +57,7 @@ impl Memory {
             )+};
         }
         first!(
+            self.accounting.line(line),
             self.postfix.line(&entry),
             self.exim.line(&entry),
             self.sendmail.line(&entry),

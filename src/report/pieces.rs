@@ -3,7 +3,7 @@
 
 use super::input::Out;
 use super::log::{Clock, Entry, Memory, Taken};
-use super::{msmtp, powermta, sentence, text};
+use super::{exim, msmtp, sentence, text};
 use crate::record::Report;
 
 /// Pasted text is read in pieces of about this size.
@@ -13,7 +13,6 @@ pub(crate) const LONGEST_TEXT: usize = 128 * 1024;
 pub(crate) struct Pieces {
     clock: Clock,
     memory: Memory,
-    accounting: powermta::Accounting,
     /// A log line that a later line without a head may continue, as terminals and mails wrap them.
     open: Option<Open>,
     /// A line of msmtp's log, which messages and a dialog may follow.
@@ -36,10 +35,19 @@ impl Open {
     /// Whether `next` is more of it: it is not whole, or was cut where a line has to be cut and what
     /// follows is no error of its own.
     fn goes_on(&self, next: &str) -> bool {
+        let unfinished = self.line.ends_with([':', ',', '=', '_']);
+        let long = next.len() > self.width.max(80) + 20 && !unfinished;
+        if self.line.len() + next.len() > 8 * 1024 || long {
+            return false;
+        }
         let told = self.line.split_once(", status=").map_or("", |(_, told)| told);
-        let whole = self.precise && told.contains('(') && told.matches('(').count() <= told.matches(')').count();
-        let short = self.line.len() + next.len() < 8 * 1024 && next.len() <= self.width.max(80) + 20;
-        !whole && short && (self.precise || self.width > 50 && sentence::read(next).is_empty())
+        if self.precise {
+            return !told.contains('(') || told.matches('(').count() > told.matches(')').count();
+        }
+        let failing = [" ** ", " == ", " H=", " to="].iter().any(|mark| self.line.contains(mark));
+        unfinished
+            || failing && sentence::read(&self.line).is_empty() && !self.line.contains("stat=")
+            || self.width > 50 && sentence::read(next).is_empty()
     }
 
     fn add(&mut self, next: &str) {
@@ -53,15 +61,7 @@ impl Open {
 
 impl Pieces {
     pub(crate) fn new(clock: Clock) -> Self {
-        Self {
-            clock,
-            memory: Memory::default(),
-            accounting: powermta::Accounting::default(),
-            open: None,
-            held: None,
-            text: String::new(),
-            text_line: 0,
-        }
+        Self { clock, memory: Memory::default(), open: None, held: None, text: String::new(), text_line: 0 }
     }
 
     /// Takes the next line.
@@ -69,34 +69,21 @@ impl Pieces {
         let line = text::plain(raw);
         let line = text::plain(&line);
         let entry = Entry::read(self.clock, &line);
-        let headed =
-            !entry.program.is_empty() || super::exim::message(entry.text).is_some() || entry.stamped && line.len() > 20;
-        if headed {
-            let wraps =
-                !entry.text.starts_with("host=") && entry.program != "dma" && !entry.program.starts_with("courier");
-            self.close(out);
-            if wraps
-                && line.contains("\\n")
-                && !entry.program.contains("exim")
-                && super::exim::message(entry.text).is_none()
-            {
-                // A whole log pasted as one string.
-                let parts: Vec<String> = line.replace("\\r", "").split("\\n").map(str::to_owned).collect();
-                for part in parts {
-                    self.take(&part, number, out);
-                }
-                return;
+        // msmtp writes a reply's line ends so too.
+        if line.contains("\\n") && !entry.text.starts_with("host=") {
+            let parts = parts(self.clock, &line);
+            if parts.len() > 1 {
+                return parts.iter().for_each(|part| self.take(part, number, out));
             }
+        }
+        if is_headed(&entry) {
+            self.close(out);
             self.flush_text(out);
-            if wraps {
-                self.open = Some(Open {
-                    width: line.len(),
-                    precise: entry.program.contains("postfix"),
-                    line: line.into_owned(),
-                    number,
-                });
-            } else {
+            if entry.text.starts_with("host=") || entry.program == "dma" || entry.program.starts_with("courier") {
                 self.log(&line, number, out);
+            } else {
+                let precise = entry.program.contains("postfix");
+                self.open = Some(Open { width: line.len(), precise, line: line.into_owned(), number });
             }
             return;
         }
@@ -107,16 +94,12 @@ impl Pieces {
             return;
         }
         self.close(out);
-        let taken = match self.accounting.line(&line) {
-            Taken::No => self.memory.line(self.clock, &line),
-            taken => taken,
-        };
-        match taken {
-            Taken::Errors(reports) => {
+        match self.memory.line(self.clock, &line) {
+            Taken::Errors(reports) | Taken::Passed(reports, _) if !reports.is_empty() => {
                 self.flush_text(out);
                 return reports.into_iter().for_each(|report| out.put(report, number));
             }
-            Taken::Other => return out.skipped += 1,
+            Taken::Errors(_) | Taken::Other | Taken::Passed(..) => return out.skipped += 1,
             Taken::No => {}
         }
         if self.text.is_empty() {
@@ -141,7 +124,7 @@ impl Pieces {
 
     fn log(&mut self, line: &str, number: u64, out: &mut Out<'_>) {
         match self.memory.line(self.clock, line) {
-            Taken::Errors(reports) => {
+            Taken::Errors(reports) | Taken::Passed(reports, _) if !reports.is_empty() => {
                 for report in reports {
                     if report.mta.as_deref() == Some(msmtp::NAME) {
                         self.release(out);
@@ -151,7 +134,7 @@ impl Pieces {
                     }
                 }
             }
-            Taken::Other => out.skipped += 1,
+            Taken::Errors(_) | Taken::Other | Taken::Passed(..) => out.skipped += 1,
             Taken::No => {
                 if self.text.is_empty() {
                     self.text_line = number;
@@ -200,6 +183,32 @@ impl Pieces {
             out.put(report, 0);
         }
     }
+}
+
+/// Whether a line can only be a log's.
+fn is_headed(entry: &Entry<'_>) -> bool {
+    !entry.program.is_empty()
+        || exim::message(entry.text).is_some()
+        || entry.stamped && entry.text.len() > 5
+        || entry.text.starts_with("delivery ") && entry.text.contains(": ")
+        || entry.text.starts_with("starting delivery ")
+}
+
+/// A whole log pasted as one string, `\n` for its line ends, cut into its lines. Exim writes a reply's
+/// line ends the same way.
+fn parts(clock: Clock, line: &str) -> Vec<String> {
+    let mut parts: Vec<String> = Vec::new();
+    for part in line.replace("\\r", "").split("\\n") {
+        let exims = parts.last().is_some_and(|last| exim::message(Entry::read(clock, last).text).is_some());
+        match parts.last_mut().filter(|_| exims && !is_headed(&Entry::read(clock, part))) {
+            Some(last) => {
+                last.push_str("\\n");
+                last.push_str(part);
+            }
+            None => parts.push(part.to_owned()),
+        }
+    }
+    parts
 }
 
 /// How many paragraphs no report begins in.

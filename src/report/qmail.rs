@@ -78,7 +78,11 @@ impl Log {
         let Some((number, ended)) = ended.split_once(": ") else { return Taken::No };
         let to = self.deliveries.take(number);
         let Some(text) = ended.strip_prefix("deferral: ").or_else(|| ended.strip_prefix("failure: ")) else {
-            return if ended.starts_with("success: ") { Taken::Other } else { Taken::No };
+            let Some(accepted) = ended.strip_prefix("success: ") else { return Taken::No };
+            let address = accepted.split_once("_accepted_message").and_then(|(ip, _)| wording::ip(ip));
+            let recipient = to.as_deref().and_then(wording::mailbox);
+            let report = Report { recipient, address, ..wording::passed(NAME) };
+            return Taken::passed(entry.stamp(report));
         };
         let text = text.replace('/', "\n").replace('_', " ");
         let mut report = sentence::read_as(&text, sentences).unwrap_or_else(|| own(&text));

@@ -157,7 +157,13 @@ impl Log {
         });
         let Some(mut report) = told.report() else {
             self.stages.take(id);
-            return Taken::Other;
+            let (mx, address) = wording::host_and_address(told.relay);
+            if address.is_none() || !told.stat.starts_with("Sent") {
+                return Taken::Other;
+            }
+            let recipient = wording::mailbox(told.to);
+            let report = Report { recipient, mx, address, source, ..wording::passed(NAME) };
+            return Taken::Passed(Vec::new(), Box::new(entry.stamp(report)));
         };
         report.stage = report.stage.or(self.stages.take(id));
         report.source = source;
