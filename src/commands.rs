@@ -105,9 +105,9 @@ fn name(input: &Input) -> String {
 }
 
 /// Opens a file or standard input.
-fn open(input: &Input) -> Result<Box<dyn io::Read>, Failure> {
+fn open(input: &Input) -> Result<Box<dyn io::Read + Send>, Failure> {
     Ok(match input {
-        Input::Stdin => Box::new(io::stdin().lock()),
+        Input::Stdin => Box::new(io::stdin()),
         Input::File(path) => {
             let file = std::fs::File::open(path).and_then(|mut file| file.read(&mut []).map(|_| file));
             Box::new(file.map_err(|e| Failure::config(format!("{}: {e}", path.display())))?)

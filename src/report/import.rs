@@ -32,7 +32,7 @@ pub struct Import {
     source: Option<IpAddr>,
     since: Option<Timestamp>,
     until: Option<Timestamp>,
-    domain: Option<String>,
+    domains: Vec<String>,
 }
 
 /// What a log held.
@@ -70,7 +70,7 @@ impl Import {
             source: None,
             since: None,
             until: None,
-            domain: None,
+            domains: Vec::new(),
         }
     }
 
@@ -109,10 +109,11 @@ impl Import {
         self
     }
 
-    /// Leaves out what was for recipients of another domain, or of none that is told.
+    /// Keeps what was for recipients of this domain, and of others asked for; leaves out the rest, and
+    /// what tells none.
     #[must_use]
     pub fn domain(mut self, domain: &str) -> Self {
-        self.domain = Some(domain.trim_end_matches('.').to_ascii_lowercase());
+        self.domains.push(domain.trim_end_matches('.').to_ascii_lowercase());
         self
     }
 
@@ -215,9 +216,10 @@ impl Import {
     fn wants(&self, at: Timestamp, recipient: Option<&str>) -> bool {
         self.since.is_none_or(|since| at >= since)
             && self.until.is_none_or(|until| at < until)
-            && self.domain.as_deref().is_none_or(|domain| {
-                recipient.and_then(|to| to.rsplit_once('@')).is_some_and(|(_, of)| of.eq_ignore_ascii_case(domain))
-            })
+            && (self.domains.is_empty()
+                || recipient
+                    .and_then(|to| to.rsplit_once('@'))
+                    .is_some_and(|(_, of)| self.domains.iter().any(|domain| of.eq_ignore_ascii_case(domain))))
     }
 }
 
