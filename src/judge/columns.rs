@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::case::Case;
-use super::evidence::Trial;
 use super::matrix::{self, Count, Entry, best_group};
 use super::names::{Addr, Name};
 use super::pattern::{Named, failures, passed_meanwhile, suspect};
 use super::sentences::{self, SECOND_WINDOW, list};
+use super::trial::Trial;
 use super::{Found, SoFar};
 use crate::record::{Confidence, DiagnosisKind};
 

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::case::{Case, host};
-use super::evidence::Trial;
 use super::sentences::{diagnosis, list, plural, undecided, visible};
+use super::trial::Trial;
 use super::{Found, SoFar};
 use crate::record::{Confidence, Diagnosis, DiagnosisKind, Kind, Lookup, LookupError};
 use crate::stage::Stage;

@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::case::{Case, Sign};
-use super::evidence::Trial;
 use super::names::Addr;
 use super::sentences::{self, diagnosis, main_sign};
 use super::time::{by_words, windows};
+use super::trial::Trial;
 use super::{Found, SoFar};
 use crate::catalog::Scope;
 use crate::record::{Confidence, DiagnosisKind, Elsewhere, Kind};
