@@ -224,7 +224,7 @@ fn try_out(world: World, draws: u64, show: bool) -> Tally {
             let mut rng = ChaCha8Rng::from_seed(seed_of(&seed));
             let (evidence, truth) = draw_world(world, size, noise, attempts, &mut rng);
             let found = judge(&evidence, Catalog::built_in());
-            let wrong = tally.count(world, size, noise, attempts, &found, &truth);
+            let wrong = tally.count(world, size, noise, &found, &truth);
             if show && wrong {
                 println!("WRONG {seed}: {}", serde_json::to_string(&found).unwrap_or_default());
             }
@@ -581,15 +581,7 @@ impl Tally {
     }
 
     /// Counts one draw; whether something sure was wrong.
-    fn count(
-        &mut self,
-        world: World,
-        size: Size,
-        noise: f64,
-        attempts: usize,
-        found: &[Diagnosis],
-        truth: &Truth,
-    ) -> bool {
+    fn count(&mut self, world: World, size: Size, noise: f64, found: &[Diagnosis], truth: &Truth) -> bool {
         let per_cent = per_cent(noise);
         let mut any_wrong = false;
         let mut false_high = false;

@@ -24,6 +24,7 @@ mod rows;
 mod sentences;
 pub mod statistics;
 mod time;
+mod trial;
 mod undecided;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,8 +33,8 @@ use std::net::IpAddr;
 pub use evidence::{Evidence, ReadError};
 
 use case::{Case, Ground};
-use evidence::Trial;
 use names::Addr;
+use trial::Trial;
 
 use crate::catalog::Catalog;
 use crate::record::{Diagnosis, DiagnosisKind};

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::case::Case;
-use super::evidence::Trial;
 use super::sentences::{self, diagnosis, list, main_sign, visible};
 use super::time::{by_words, windows};
+use super::trial::Trial;
 use super::{Found, SoFar};
 use crate::catalog::Scope;
 use crate::record::{Check, CheckName, CheckResult, Confidence, DiagnosisKind, Elsewhere, Kind};

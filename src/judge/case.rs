@@ -7,8 +7,9 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use super::evidence::{Evidence, Trial};
+use super::evidence::Evidence;
 use super::names::{Addr, Name, Names, Said};
+use super::trial::Trial;
 use crate::catalog::{Catalog, Rule, Words};
 use crate::record::{Check, CheckName, CheckResult, Kind, Lookup, Role, Variant};
 use crate::smtp::reply::{Code, Enhanced};
@@ -202,6 +203,12 @@ impl<'a> Case<'a> {
     ) -> (Self, Vec<Trial>) {
         let aside = trials.iter().filter(|t| !says_something(t)).copied().collect();
         trials.retain(says_something);
+        // Where nobody else spoke, the neutral sources are the ones it is about.
+        if trials.iter().all(|t| t.role == Role::Neutral) {
+            for t in &mut trials {
+                t.role = Role::Target;
+            }
+        }
         let own: BTreeSet<Addr> = trials.iter().filter_map(|t| t.address).collect();
         let mut controls: BTreeMap<Addr, Control> = BTreeMap::new();
         for (&(source, address), &fared) in &ground.fared {

@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::case::Case;
-use super::evidence::Trial;
 use super::matrix::{self, Count, Entry, best_group};
 use super::names::{Addr, Name};
 use super::pattern::{Named, failures, passed_meanwhile, suspect};
 use super::sentences::{self, SECOND_WINDOW, list};
+use super::trial::Trial;
 use super::{Found, SoFar};
 use crate::record::{Confidence, DiagnosisKind};
 
@@ -32,7 +32,9 @@ pub(super) fn ipv6_only(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found {
             d.advice = "send over IPv4 until the IPv6 path, PTR and SPF of these sources are in order".into();
             if confidence < Confidence::High {
                 d.would_raise.push("more IPv6 addresses or sources".to_owned());
-                d.would_raise.push(SECOND_WINDOW.to_owned());
+                if d.windows < 2 {
+                    d.would_raise.push(SECOND_WINDOW.to_owned());
+                }
             }
             found.diagnoses.push(d);
             found.explain(left, here);

@@ -5,9 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::evidence::Trial;
 use super::names::{Addr, Name};
 use super::statistics::{fisher, float, ln_choose};
+use super::trial::Trial;
 use crate::record::{Confidence, Role};
 use crate::stage::Stage;
 

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::case::Case;
-use super::evidence::Trial;
 use super::names::{Addr, Name};
 use super::sentences::{self, CONTROL, connections, diagnosis, list, undecided, visible};
 use super::time::windows;
+use super::trial::Trial;
 use super::{Found, SoFar};
 use crate::record::{Confidence, Diagnosis, DiagnosisKind, Elsewhere, Kind};
 use crate::stage::Stage;

@@ -6,11 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::case::Case;
-use super::evidence::Trial;
 use super::matrix::Count;
 use super::names::{Addr, Name};
 use super::sentences::{self, diagnosis, list, main_sign, plural, visible};
 use super::time::{is_plain, same_time, windows};
+use super::trial::Trial;
 use super::{Found, SoFar, Suspect};
 use crate::record::{Confidence, Diagnosis, DiagnosisKind, Elsewhere, Kind, Role, Variant};
 use crate::stage::Stage;

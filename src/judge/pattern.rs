@@ -4,10 +4,10 @@
 //! Apart from both because where the failures lie decides whose they are, and nothing else does.
 
 use super::case::Case;
-use super::evidence::Trial;
 use super::matrix::{Count, Group};
 use super::sentences::{self, CONTROL, NEUTRAL, SECOND_WINDOW, diagnosis, main_sign};
 use super::time::windows;
+use super::trial::Trial;
 use super::{SoFar, Suspect};
 use crate::record::{Confidence, Diagnosis, DiagnosisKind, Elsewhere};
 use crate::stage::Stage;
@@ -159,8 +159,7 @@ pub(super) fn passed_meanwhile(
 ) -> bool {
     let failed = trials.iter().filter(|t| here(t) && t.failed_at(question) == Some(true));
     sentences::span(failed.copied()).is_some_and(|(first, last)| {
-        let within = trials.iter().filter(|t| first <= t.at && t.at <= last);
-        within.into_iter().any(|t| rest(t) && t.failed_at(question) == Some(false))
+        trials.iter().any(|t| t.is_between(first, last) && rest(t) && t.failed_at(question) == Some(false))
     })
 }
 

@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::case::{Case, Sign};
-use super::evidence::Trial;
 use super::names::Addr;
 use super::sentences::{self, diagnosis, main_sign};
 use super::time::{by_words, windows};
+use super::trial::Trial;
 use super::{Found, SoFar};
 use crate::catalog::Scope;
 use crate::record::{Confidence, DiagnosisKind, Elsewhere, Kind};
@@ -108,7 +108,9 @@ fn limit<'t>(case: &Case<'_>, trials: &[&'t Trial]) -> Option<Limit<'t>> {
     if !worded.is_empty() {
         let kind = worded.iter().filter_map(|t| words(case, t)).min()?;
         let last = worded.last().map_or(0, |t| t.at);
-        let next = trials.iter().find(|t| t.at > last);
+        // Who did not come that far again was not told.
+        let stage = worded.last().and_then(|t| t.stage);
+        let next = trials.iter().find(|t| t.at > last && t.failed_at(stage).is_some());
         // A session needs no pause to be told that its connection has had enough.
         let pause = if kind == DiagnosisKind::PerConnectionCap { 0 } else { PAUSE };
         let mended = next.is_some_and(|t| !t.failed() && t.at - last >= pause);

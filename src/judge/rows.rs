@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::case::{Case, Sign};
-use super::evidence::Trial;
 use super::matrix::{self, Count, Entry, Group, Totals, best_group, grade};
 use super::names::Addr;
 use super::pattern::{Named, failures, passed_meanwhile, suspect};
 use super::sentences::{self, main_sign, probability};
+use super::trial::Trial;
 use super::{Found, SoFar};
 use crate::record::{Confidence, DiagnosisKind, Role};
 

@@ -9,9 +9,9 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 
 use super::case::{Case, Sign};
-use super::evidence::Trial;
 use super::matrix::{Count, Group};
 use super::statistics::{float, wilson};
+use super::trial::Trial;
 use crate::catalog::{contradicts, text_class};
 use crate::record::{Confidence, Diagnosis, DiagnosisKind, Elsewhere, Kind};
 use crate::stage::Stage;

@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::case::Case;
-use super::evidence::Trial;
 use super::matrix::{self, Count};
 use super::names::{Addr, Name};
 use super::sentences::{self, SECOND_WINDOW, connections, diagnosis, main_sign, percent, probability, undecided};
 use super::statistics::{float, runs_test, wilson};
+use super::trial::Trial;
 use super::{Found, SoFar, Suspect};
 use crate::record::{Confidence, Diagnosis, DiagnosisKind, Kind, Role, Variant};
 use crate::smtp::reply::Class;
