@@ -78,7 +78,8 @@ pub(crate) fn read(mail: &Mail, writer: Option<&'static str>) -> Vec<Report> {
     let listed = flush || matches!(writer, Some(exim::NAME | dma::NAME));
     for section in sections(&mail.text, flush) {
         let unknown = || section.recipient.as_ref().filter(|_| listed).and_then(|_| unknown(writer, section.text));
-        let Some(mut report) = self::section(writer, section.text).or_else(unknown) else { continue };
+        let bare = || bare(section.text).filter(|report| report.enhanced.is_some() || mail.is_mailers());
+        let Some(mut report) = self::section(writer, section.text).or_else(bare).or_else(unknown) else { continue };
         report.recipient = report.recipient.take().or(section.recipient);
         report.local_host = report.local_host.take().or_else(|| whole.clone());
         reports.push(report);
@@ -113,7 +114,7 @@ fn section(writer: Option<&str>, text: &str) -> Option<Report> {
         Some(nullmailer::NAME) => {
             Some(nullmailer::failed(text.trim())).filter(|report| report.code.is_some() || report.kind.is_some())
         }
-        _ => bare(text),
+        _ => None,
     })?;
     if report.mta.is_none() {
         report.mta = writer.map(str::to_owned);
@@ -124,6 +125,10 @@ fn section(writer: Option<&str>, text: &str) -> Option<Report> {
 /// A recipient whom the report lists with words that no dialect here knows.
 fn unknown(writer: Option<&str>, text: &str) -> Option<Report> {
     let words = text.trim().trim_start_matches(':').split("\n\n").next().unwrap_or_default();
+    if writer == Some(qmail::NAME) {
+        let evidence = Some(super::reply::collapse(words)).filter(|words| !words.is_empty())?;
+        return Some(Report { evidence: Some(evidence), ..qmail::own(words) });
+    }
     let kind = wording::fault(words);
     let stage = (kind == Some(Kind::DnsFailed)).then_some(Stage::Resolve);
     let evidence = Some(super::reply::collapse(words)).filter(|words| !words.is_empty())?;

@@ -55,11 +55,15 @@ impl Mail {
 
     /// Whether a mailer wrote it, rather than a person.
     pub(crate) fn is_bounce(&self) -> bool {
+        self.is_mailers() || self.header("return-path").is_some_and(|path| path.trim() == "<>")
+    }
+
+    /// Whether it says so itself; an empty return path alone may be any program's.
+    pub(crate) fn is_mailers(&self) -> bool {
         let from = self.header("from").unwrap_or_default().to_ascii_lowercase();
         let subject = self.header("subject").unwrap_or_default().to_ascii_lowercase();
         !self.status.is_empty()
             || self.header("x-failed-recipients").is_some()
-            || self.header("return-path").is_some_and(|path| path.trim() == "<>")
             || ["mailer-daemon", "mail delivery", "postmaster", "mailerdaemon", "mdaemon"]
                 .iter()
                 .any(|w| from.contains(w))

@@ -114,7 +114,7 @@ fn ip_first(line: &str) -> bool {
 }
 
 /// An error that is qmail's own: no server said it.
-fn own(text: &str) -> Report {
+pub(crate) fn own(text: &str) -> Report {
     let mut report = Report { kind: wording::fault(text), origin: Some("local".to_owned()), ..by(NAME) };
     own_status(&mut report, text);
     report
