@@ -252,10 +252,17 @@ impl Session {
             _ if self.stage == Stage::Quit => return self.answer_quit(reply, now),
             _ => {}
         }
+        // A leave is no answer to HELO, and so no better word than EHLO's refusal.
+        if let Some(refusal) = self.refused_ehlo.take_if(|_| reply.code.get() == 421) {
+            self.learned.also.push(reply);
+            self.record(Answer::Reply(refusal), false, now);
+            return self.enter(Stage::Quit, now);
+        }
         match self.follows(&reply) {
             Next::Helo => {
                 self.refused_ehlo = Some(reply);
                 self.state = State::Sending(command::helo(&self.script.ehlo), Then::Read);
+                self.overhear(now);
             }
             Next::Stage(next) => {
                 self.note_detour(&reply);
