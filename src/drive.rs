@@ -1,9 +1,12 @@
 //! Runs a session over a real stream: the only loop that touches the bytes of SMTP.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
@@ -30,6 +33,8 @@ pub async fn drive(
 ) -> Learned {
     let mut buffer = [0; 4096];
     let mut cancelled = false;
+    // How much is written of what the session is writing.
+    let mut written = 0;
     loop {
         let done = async {
             match session.poll() {
@@ -41,10 +46,15 @@ pub async fn drive(
                     timeout_at(until.into(), wire.upgrade()).await.map(|done| done.map(|()| Some(Event::Upgraded)))
                 }
                 Action::Write(bytes, until) => {
-                    if let Some(trace) = trace.as_deref_mut() {
+                    if let Some(trace) = trace.as_deref_mut().filter(|_| written == 0) {
                         trace.sent(bytes);
                     }
-                    timeout_at(until.into(), write(wire, bytes)).await.map(|done| done.map(|()| Some(Event::Wrote)))
+                    let wrote = timeout_at(until.into(), write(wire, bytes, &mut written, &mut buffer)).await;
+                    wrote.map(|done| match done {
+                        Ok(None) => Ok(Some(Event::Wrote)),
+                        Ok(Some(n)) => Ok(Some(Event::Received(&buffer[..n]))),
+                        Err(e) => Err(io_fault(&e)),
+                    })
                 }
             }
         };
@@ -52,6 +62,7 @@ pub async fn drive(
             biased;
             () = turned(&mut cancel), if !cancelled => {
                 cancelled = true;
+                written = 0;
                 session.cancel(Instant::now().into());
                 continue;
             }
@@ -65,15 +76,45 @@ pub async fn drive(
         if let Some(trace) = trace.as_deref_mut() {
             trace.happened(&event);
         }
+        // A session that hears something while it writes writes on, or writes no more.
+        if !matches!(event, Event::Received(_)) {
+            written = 0;
+        }
         session.handle(event, Instant::now().into());
     }
-    let _ = wire.shutdown().await;
+    // A leave that finds no room is not taken: a server that reads no more would hold us for ever.
+    let _ = timeout_at(Instant::now(), wire.shutdown()).await;
     session.finish()
 }
 
-async fn write(wire: &mut impl Wire, bytes: &[u8]) -> Result<(), Fault> {
-    wire.write_all(bytes).await.map_err(|e| io_fault(&e))?;
-    wire.flush().await.map_err(|e| io_fault(&e))
+/// Writes on from `written`; `None` = all is written. Where the server takes no more for now and has
+/// something to say, that comes first: it may be why.
+async fn write(
+    wire: &mut impl Wire,
+    bytes: &[u8],
+    written: &mut usize,
+    buffer: &mut [u8],
+) -> io::Result<Option<usize>> {
+    poll_fn(|cx| {
+        loop {
+            let rest = bytes.get(*written..).unwrap_or_default();
+            let poll = match rest {
+                [] => Pin::new(&mut *wire).poll_flush(cx).map_ok(|()| 0),
+                rest => Pin::new(&mut *wire).poll_write(cx, rest),
+            };
+            match poll {
+                Poll::Ready(Ok(_)) if rest.is_empty() => return Poll::Ready(Ok(None)),
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+                Poll::Ready(Ok(n)) => *written += n,
+                Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
+                Poll::Pending => break,
+            }
+        }
+        let mut read = ReadBuf::new(buffer);
+        ready!(Pin::new(&mut *wire).poll_read(cx, &mut read))?;
+        Poll::Ready(Ok(Some(read.filled().len())))
+    })
+    .await
 }
 
 /// Waits until the operator stops the run; for ever when nobody can any more.

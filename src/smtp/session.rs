@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::command;
 use super::ehlo;
 use super::fault::Fault;
-use super::reply::{Class, Decoder, Reply};
+use super::reply::{Class, Decoder, Malformed, Reply};
 use crate::address::{EhloName, Mailbox, Sender};
 use crate::stage::Stage;
 use crate::timeouts::Timeouts;
@@ -178,7 +178,10 @@ impl Session {
             Event::Received([]) => self.fail(Fault::Closed, now),
             Event::Received(bytes) => {
                 self.decoder.extend(bytes);
-                self.read_on(now);
+                match &self.state {
+                    State::Sending(..) => self.overhear(now),
+                    _ => self.read_on(now),
+                }
             }
             Event::Upgraded => {
                 self.record(Answer::Established, true, now);
@@ -212,6 +215,31 @@ impl Session {
         }
     }
 
+    /// Takes the replies that came before what is being said was said.
+    ///
+    /// A message is long enough to be refused on the way. A server that does so may take no more of
+    /// it, and whatever it says at the end is said about a part: the refusal is the answer.
+    fn overhear(&mut self, now: Instant) {
+        let before = self.learned.also.len();
+        let at_message = self.stage == Stage::EndOfData;
+        let leave = match self.unasked() {
+            Ok(leave) => leave,
+            Err(malformed) if at_message => return self.stop(Fault::Malformed(malformed), now),
+            // It is met again where the answer should be.
+            Err(_) => None,
+        };
+        if at_message {
+            let refusal = self.learned.also[before..].iter().position(Reply::refuses);
+            let refusal = refusal.map(|at| self.learned.also.remove(before + at));
+            if let Some(reply) = refusal.or(leave) {
+                self.record(Answer::Reply(reply), false, now);
+                self.state = State::Over;
+            }
+        } else if let (State::Sending(_, then @ Then::Read), Some(reply)) = (&mut self.state, leave) {
+            *then = Then::Take(reply);
+        }
+    }
+
     /// Takes in a reply and moves on.
     fn answer(&mut self, reply: Reply, now: Instant) {
         match &self.state {
@@ -224,10 +252,17 @@ impl Session {
             _ if self.stage == Stage::Quit => return self.answer_quit(reply, now),
             _ => {}
         }
+        // A leave is no answer to HELO, and so no better word than EHLO's refusal.
+        if let Some(refusal) = self.refused_ehlo.take_if(|_| reply.code.get() == 421) {
+            self.learned.also.push(reply);
+            self.record(Answer::Reply(refusal), false, now);
+            return self.enter(Stage::Quit, now);
+        }
         match self.follows(&reply) {
             Next::Helo => {
                 self.refused_ehlo = Some(reply);
                 self.state = State::Sending(command::helo(&self.script.ehlo), Then::Read);
+                self.overhear(now);
             }
             Next::Stage(next) => {
                 self.note_detour(&reply);
@@ -332,8 +367,8 @@ impl Session {
             (Stage::EndOfData, _) => command::message(message),
             _ => command::quit(),
         };
-        let then = self.unasked().map_or(Then::Read, Then::Take);
-        self.state = State::Sending(bytes, then);
+        self.state = State::Sending(bytes, Then::Read);
+        self.overhear(now);
     }
 
     fn offered(&self, keyword: &str) -> bool {
@@ -349,14 +384,14 @@ impl Session {
 
     /// Sets aside the replies that came before anything was asked. A 421 among them is the
     /// server's leave (RFC 5321, section 3.8), and so the answer to whatever is asked next.
-    fn unasked(&mut self) -> Option<Reply> {
-        while let Ok(Some(reply)) = self.decoder.decode() {
+    fn unasked(&mut self) -> Result<Option<Reply>, Malformed> {
+        while let Some(reply) = self.decoder.decode()? {
             if reply.code.get() == 421 && self.stage != Stage::Quit {
-                return Some(reply);
+                return Ok(Some(reply));
             }
             self.learned.also.push(reply);
         }
-        None
+        Ok(None)
     }
 
     fn wrote(&mut self, now: Instant) {

@@ -68,14 +68,18 @@ pub async fn connect(source: Option<IpAddr>, to: SocketAddr) -> Result<TcpStream
     }
     let (tcp, under_way) = begin(source, to)?;
     if under_way {
-        // What comes now comes from the network.
-        let outcome = match tcp.writable().await {
-            Ok(()) => SockRef::from(&tcp).take_error().and_then(|e| e.map_or(Ok(()), Err)),
-            Err(e) => Err(e),
-        };
-        outcome.map_err(|e| later(&e, to))?;
+        answered(&tcp).await.map_err(|e| later(&e, to))?;
     }
     Ok(tcp)
+}
+
+/// Waits for what the network has to say. Whoever resets has accepted before, for the answer to a
+/// SYN is "refused": that was a connection, and what was said on it is there to be read.
+async fn answered(tcp: &TcpStream) -> io::Result<()> {
+    tcp.writable().await?;
+    let error = SockRef::from(tcp).take_error()?;
+    let error = error.filter(|e| !matches!(e.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe));
+    error.map_or(Ok(()), Err)
 }
 
 /// Everything up to the SYN, and whether an answer to it is still to come.
@@ -144,7 +148,7 @@ fn at_once(e: &io::Error, source: Option<IpAddr>, to: SocketAddr) -> ConnectFaul
 fn later(e: &io::Error, to: SocketAddr) -> ConnectFault {
     use io::ErrorKind as Kind;
     match e.kind() {
-        Kind::ConnectionRefused | Kind::ConnectionReset | Kind::ConnectionAborted => ConnectFault::Refused,
+        Kind::ConnectionRefused => ConnectFault::Refused,
         Kind::TimedOut => ConnectFault::TimedOut,
         // ICMP "administratively prohibited" and "protocol unreachable" come as various numbers.
         _ => ConnectFault::Unreachable(format!("{} cannot be reached: {e}", to.ip())),
@@ -163,6 +167,23 @@ mod tests {
         let (_, peer) = listener.accept().await.unwrap();
         assert_eq!((peer, peer.ip()), (tcp.local_addr().unwrap(), source));
         assert!(tcp.nodelay().unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_reset_at_once_was_one() {
+        use tokio::io::AsyncReadExt as _;
+
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let (mut tcp, under_way) = begin(None, listener.local_addr().unwrap()).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        io::Write::write_all(&mut server, b"421 no\r\n").unwrap();
+        SockRef::from(&server).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        drop(server);
+        assert!(under_way, "or there is nothing to see");
+        answered(&tcp).await.unwrap();
+        let mut said = String::new();
+        tcp.read_to_string(&mut said).await.unwrap();
+        assert_eq!(said, "421 no\r\n");
     }
 
     #[tokio::test]
