@@ -33,7 +33,7 @@ pub fn execute(command: Result<Command, Usage>) -> ExitCode {
         Ok(Command::Demo(args)) => demo::demo(&args),
         Ok(Command::Completions(shell)) => print(&completions::completions(shell)),
         Ok(Command::Man) => print(&completions::man()),
-        Err(usage) => return ExitCode::from(say(&usage)),
+        Err(usage) => say(&usage),
     };
     match done {
         Ok(status) => ExitCode::from(status),
@@ -67,21 +67,26 @@ impl Failure {
 type Done = Result<u8, Failure>;
 
 /// Prints what is wrong with the command line, or the help that was asked for.
-fn say(usage: &Usage) -> u8 {
+fn say(usage: &Usage) -> Done {
     let text = usage.message.as_bytes();
-    let _ = if usage.to_stdout { io::stdout().write_all(text) } else { io::stderr().write_all(text) };
-    usage.status
+    if usage.to_stdout {
+        return print(text);
+    }
+    // Nobody is left to be told when that fails.
+    let _ = io::stderr().write_all(text);
+    Ok(usage.status)
 }
 
 fn print(bytes: &[u8]) -> Done {
-    written(io::stdout().write_all(bytes)).map(|()| 0)
+    written(io::stdout().write_all(bytes)).map(|_| 0)
 }
 
-/// A reader that went away is no failure.
-fn written(result: io::Result<()>) -> Result<(), Failure> {
+/// Whether anybody still reads; a reader that went away is no failure.
+fn written(result: io::Result<()>) -> Result<bool, Failure> {
     match result {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::ours(format!("standard output: {e}"))),
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(e) => Err(Failure::ours(format!("standard output: {e}"))),
     }
 }
 

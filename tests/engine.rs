@@ -112,7 +112,9 @@ async fn play(case: &Case, scenarios: &BTreeMap<String, String>) -> String {
 fn lines(text: &mut String, lines: impl Iterator<Item = String>) {
     let mut lines: Vec<String> = lines.collect();
     lines.sort();
-    lines.iter().for_each(|line| writeln!(text, "{line}").unwrap());
+    for line in lines {
+        writeln!(text, "{line}").unwrap();
+    }
 }
 
 /// A session as its record tells it: where it was to go, and behind the colon what came of it.

@@ -27,7 +27,7 @@ pub(super) fn demo(args: &DemoArgs) -> Done {
         let provider = Provider::start(scenario, Ports::default()).await;
         let provider = provider.map_err(|e| Failure::ours(format!("the simulated provider: {e}")))?;
         let end = shown(setup(&provider, args)?, show).await?;
-        let told = end.diagnoses.is_empty() || provider.scenario().is_told_by(&end.diagnoses);
+        let told = end.unread || end.diagnoses.is_empty() || provider.scenario().is_told_by(&end.diagnoses);
         Ok(match end.status {
             0 | 1 => u8::from(!told),
             ours => ours,

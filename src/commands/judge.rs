@@ -41,8 +41,8 @@ pub(super) fn judge(args: &JudgeArgs) -> Done {
                 Line::Run(run) => last.clone_from(&run.run),
                 _ => {}
             }
-            if args.format != Format::Jsonl {
-                written(sink.line(&line))?;
+            if args.format != Format::Jsonl && !written(sink.line(&line))? {
+                return Ok(0);
             }
             evidence.add(line);
         }
@@ -52,10 +52,11 @@ pub(super) fn judge(args: &JudgeArgs) -> Done {
     let exit = u8::from(!healthy);
     for diagnosis in diagnoses {
         last.clone_from(&diagnosis.run);
-        written(sink.line(&Line::Diagnosis(Box::new(diagnosis))))?;
+        if !written(sink.line(&Line::Diagnosis(Box::new(diagnosis))))? {
+            return Ok(0);
+        }
     }
     let summary: Summary = tally.summary(&last, None, exit);
-    written(sink.line(&Line::Summary(summary)))?;
-    written(sink.finish())?;
-    Ok(exit)
+    let read = written(sink.line(&Line::Summary(summary)))? && written(sink.finish())?;
+    Ok(if read { exit } else { 0 })
 }

@@ -59,16 +59,18 @@ pub(super) async fn shown(setup: Setup, show: Show) -> Result<End, Failure> {
             return Err(Failure { status: if nagios.is_some() { 3 } else { 2 }, ..Failure::config(error) });
         }
         (Ok(_), Some(failure)) => failure.status,
-        (Ok(_), None) if dry_run => 0,
+        (Ok(_), None) if dry_run || shown.unread => 0,
         (Ok(summary), None) => nagios.unwrap_or(summary.exit),
     };
-    Ok(End { status, diagnoses: shown.diagnoses })
+    Ok(End { status, diagnoses: shown.diagnoses, unread: shown.unread })
 }
 
 /// What a run that was shown came to.
 pub(super) struct End {
     pub(super) status: u8,
     pub(super) diagnoses: Vec<Diagnosis>,
+    /// Nobody read standard output to its end, and the run may have stopped for that.
+    pub(super) unread: bool,
 }
 
 /// The first SIGINT or SIGTERM ends the run in order, the second at once.

@@ -102,7 +102,10 @@ impl Show {
         }
         self.tell(|sink| sink.finish());
         let status = (self.format == Format::Nagios).then(|| nagios::status(&self.lines));
-        Shown { nagios: status, diagnoses: self.diagnoses, budgets: self.budgets, failure: self.failure }
+        // Given up without a failure: the reader went away.
+        let unread = self.out.is_none() && self.failure.is_none();
+        let Self { diagnoses, budgets, failure, .. } = self;
+        Shown { nagios: status, diagnoses, budgets, failure, unread }
     }
 
     fn line(&mut self, line: &Line) {
@@ -177,4 +180,6 @@ pub(super) struct Shown {
     pub(super) budgets: Vec<String>,
     /// An output that could not be written, already told.
     pub(super) failure: Option<Failure>,
+    /// Nobody read standard output to its end.
+    pub(super) unread: bool,
 }

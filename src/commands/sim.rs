@@ -5,8 +5,8 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::sync::Arc;
 
-use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::watch;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::sync::{broadcast, watch};
 
 use super::run::stop_on_signals;
 use super::{Done, Failure, print, runtime};
@@ -29,8 +29,10 @@ pub(super) fn sim(args: &SimArgs) -> Done {
         print(invitation(&provider).as_bytes())?;
         let (stop, cancel) = watch::channel(false);
         stop_on_signals(Arc::new(stop), "the provider goes down")?;
-        serve(&provider, log, cancel).await?;
+        let mut book = Book { ended: provider.ended(), log };
+        book.keep(cancel).await?;
         provider.stop().await;
+        book.close()?;
         Ok(0)
     })
 }
@@ -49,23 +51,46 @@ fn invitation(provider: &Provider) -> String {
     text
 }
 
-/// Writes down every connection as it ends, until the operator stops it.
-async fn serve(provider: &Provider, mut log: Option<File>, mut cancel: watch::Receiver<bool>) -> Result<(), Failure> {
-    let mut ended = provider.ended();
-    loop {
-        let seen = tokio::select! {
-            () = turned(&mut cancel) => return Ok(()),
-            seen = ended.recv() => seen,
-        };
-        match (seen, &mut log) {
-            (Ok(seen), Some(file)) => {
-                writeln!(file, "{}", line(&seen)).map_err(|e| Failure::ours(format!("--log: {e}")))?;
+/// Writes connections down as they end.
+struct Book {
+    ended: broadcast::Receiver<Seen>,
+    log: Option<File>,
+}
+
+impl Book {
+    /// Until the operator stops it.
+    async fn keep(&mut self, mut cancel: watch::Receiver<bool>) -> Result<(), Failure> {
+        loop {
+            tokio::select! {
+                () = turned(&mut cancel) => return Ok(()),
+                seen = self.ended.recv() => match seen {
+                    Ok(seen) => self.enter(&seen)?,
+                    Err(RecvError::Lagged(missed)) => self.missed(missed),
+                    Err(RecvError::Closed) => return Ok(()),
+                },
             }
-            (Err(RecvError::Lagged(missed)), Some(_)) => {
-                let _ = writeln!(io::stderr(), "mxprobe: --log: {missed} connections were too many to write down");
+        }
+    }
+
+    /// What ended together with the provider, or just before it.
+    fn close(mut self) -> Result<(), Failure> {
+        loop {
+            match self.ended.try_recv() {
+                Ok(seen) => self.enter(&seen)?,
+                Err(TryRecvError::Lagged(missed)) => self.missed(missed),
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return Ok(()),
             }
-            (Err(RecvError::Closed), _) => return Ok(()),
-            _ => {}
+        }
+    }
+
+    fn enter(&mut self, seen: &Seen) -> Result<(), Failure> {
+        let Some(log) = &mut self.log else { return Ok(()) };
+        writeln!(log, "{}", line(seen)).map_err(|e| Failure::ours(format!("--log: {e}")))
+    }
+
+    fn missed(&self, missed: u64) {
+        if self.log.is_some() {
+            let _ = writeln!(io::stderr(), "mxprobe: --log: {missed} connections were too many to write down");
         }
     }
 }

@@ -166,6 +166,8 @@ impl<E: Execute> Dispatcher<E> {
     async fn run(mut self, mut cancel: watch::Receiver<bool>) {
         let mut cancelled = false;
         loop {
+            // Sessions that end because they were stopped make room, and must not be replaced.
+            cancelled |= *cancel.borrow();
             if cancelled {
                 self.skip_all("cancelled").await;
             }

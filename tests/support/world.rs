@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 /// How long anything that is to come may take.
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 
 /// A provider that is up, and files for a run to read.
 pub(crate) struct World {
@@ -71,21 +71,20 @@ impl World {
     /// # Errors
     ///
     /// What keeps the run from starting, as the program would say it.
-    pub(crate) async fn run(&self, argv: &[String]) -> Result<Ran, String> {
-        let mut words: Vec<String> = argv.iter().map(|word| self.fill_in(word)).collect();
-        let given = |flag: &str| argv.iter().any(|word| word == flag);
+    pub(crate) async fn run(&self, words: &[String]) -> Result<Ran, String> {
+        let mut all: Vec<String> = words.iter().map(|word| self.fill_in(word)).collect();
+        let given = |flag: &str| words.iter().any(|word| word == flag);
         for (flag, value) in [("--dns", "{dns}"), ("--port", "{port}"), ("--seed", "7")] {
             if !given(flag) {
-                words.extend([flag.to_owned(), self.fill_in(value)]);
+                all.extend([flag.to_owned(), self.fill_in(value)]);
             }
         }
-        let words = ["mxprobe", "run"].map(str::to_owned).into_iter().chain(words).map(OsString::from);
-        let args = match cli::parse_with(words, &|_| None) {
-            Ok(Command::Run(args)) => args,
+        let argv = ["mxprobe", "run"].map(str::to_owned).into_iter().chain(all).map(OsString::from);
+        let (probes, options) = match cli::parse_with(argv, &|_| None) {
+            Ok(Command::Run(run)) => (run.probes, run.options),
             Ok(other) => panic!("{other:?}"),
             Err(usage) => return Err(usage.message),
         };
-        let (probes, options) = (args.probes, args.options);
         let owned = probes.iter().flat_map(|probe| probe.envelope.to.iter().map(ToString::to_string)).collect();
         let until = probes.iter().map(|probe| probe.until).max().unwrap();
         let patience = probes.iter().map(|probe| probe.timeouts.get(Stage::Resolve)).max().unwrap();
@@ -209,7 +208,7 @@ pub(crate) fn judged_again(name: &str, ran: &Ran) {
 /// A diagnosis in one line.
 pub(crate) fn short(diagnosis: &Diagnosis) -> String {
     let Diagnosis { kind, confidence, sources, addresses, candidates, .. } = diagnosis;
-    let list = |items: Vec<String>| items.iter().map(|item| format!(" {item}")).collect::<String>();
+    let list = |items: Vec<String>| items.into_iter().flat_map(|item| [" ".to_owned(), item]).collect::<String>();
     let units = sources.iter().chain(addresses).map(ToString::to_string).collect();
     let candidates = candidates.iter().map(ToString::to_string).collect::<Vec<_>>();
     let of = if candidates.is_empty() { "" } else { ": one of" };
