@@ -124,7 +124,7 @@ pub async fn run(
     }
     terms.check(&plan)?;
 
-    voice.line(Line::Run(head(&setup, &resolved, &id, clock.now()))).await;
+    voice.line(Line::Run(head(&setup, &resolved, &id, clock.wall))).await;
     let mut evidence = Evidence::new();
     for mut lookup in setup.dns.take_lookups() {
         lookup.run.clone_from(&id);
