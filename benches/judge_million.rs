@@ -22,6 +22,7 @@ fn main() -> std::io::Result<()> {
     let bytes = file.as_file().metadata()?.len();
     println!("{SESSIONS} session lines, {} MiB", bytes >> 20);
 
+    let written = processor();
     let start = Instant::now();
     let mut evidence = Evidence::new();
     let input = BufReader::with_capacity(1 << 16, File::open(file.path())?);
@@ -38,11 +39,20 @@ fn main() -> std::io::Result<()> {
     for d in &found {
         println!("{} {} {} of {} ({:?})", d.confidence, d.kind, d.failed, d.tried, d.sources);
     }
+    println!("{:.2} s of processor time, the writing of the lines not counted", processor() - written);
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     for line in status.lines().filter(|l| l.starts_with("VmHWM")) {
         println!("{line}");
     }
     Ok(())
+}
+
+/// Seconds of processor time so far, in user and kernel mode: what is left of the clock's where
+/// others share the machine.
+fn processor() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+    fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
 }
 
 /// Sessions as a run writes them: a blocked source, a dead address, a few deferrals with a queue id of

@@ -10,6 +10,7 @@
 
 mod auth;
 mod case;
+mod columns;
 mod dns;
 mod evidence;
 mod healthy;
@@ -19,6 +20,7 @@ mod ours;
 mod pairs;
 mod pattern;
 mod rate;
+mod rows;
 mod sentences;
 pub mod statistics;
 mod time;
@@ -55,11 +57,11 @@ const TABLE: [Step; 21] = [
     time::greylisting,
     auth::auth_or_fcrdns,
     rate::rate_limited,
-    pattern::ipv6_only,
-    pattern::sender_ip_block,
-    pattern::sender_pool_block,
+    columns::ipv6_only,
+    rows::sender_ip_block,
+    rows::sender_pool_block,
     undecided::everything_fails,
-    pattern::receiver_partial_outage,
+    columns::receiver_partial_outage,
     time::receiver_intermittent,
     undecided::rest,
 ];

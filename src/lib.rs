@@ -9,6 +9,7 @@ pub mod catalog;
 pub mod cli;
 #[expect(clippy::disallowed_methods, reason = "they read the clock where a command begins")]
 pub mod commands;
+pub mod diff;
 #[expect(clippy::disallowed_methods, reason = "it asks over the network and takes the time")]
 pub mod dns;
 #[expect(clippy::disallowed_methods, reason = "it hands the session the time")]

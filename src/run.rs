@@ -124,7 +124,7 @@ pub async fn run(
     }
     terms.check(&plan)?;
 
-    voice.line(Line::Run(head(&setup, &resolved, &id, clock.now()))).await;
+    voice.line(Line::Run(head(&setup, &resolved, &id, clock.wall))).await;
     let mut evidence = Evidence::new();
     for mut lookup in setup.dns.take_lookups() {
         lookup.run.clone_from(&id);
@@ -159,7 +159,7 @@ pub async fn run(
 
     let diagnoses = judge(&evidence, setup.catalog);
     let exit = status::exit(tally, &diagnoses);
-    let summary = tally.summary(&id, ms(clock.begun.elapsed()), exit);
+    let summary = tally.summary(&id, Some(ms(clock.begun.elapsed())), exit);
     for mut diagnosis in diagnoses {
         diagnosis.run.clone_from(&id);
         voice.line(Line::Diagnosis(Box::new(diagnosis))).await;

@@ -54,7 +54,7 @@ pub(super) fn judge(args: &JudgeArgs) -> Done {
         last.clone_from(&diagnosis.run);
         written(sink.line(&Line::Diagnosis(Box::new(diagnosis))))?;
     }
-    let summary: Summary = tally.summary(&last, 0.0, exit);
+    let summary: Summary = tally.summary(&last, None, exit);
     written(sink.line(&Line::Summary(summary)))?;
     written(sink.finish())?;
     Ok(exit)

@@ -45,14 +45,15 @@ impl Ground {
         lookups.sort_by(|a, b| lookup_key(a).cmp(&lookup_key(b)));
         let mut checks = evidence.checks.clone();
         checks.sort_by(|a, b| check_key(a).cmp(&check_key(b)));
-        let meant = evidence.targets.iter().filter_map(|t| names.find(evidence.names.text(*t))).collect();
+        let meant: BTreeSet<Name> =
+            evidence.targets.iter().filter_map(|t| names.find(evidence.names.text(*t))).collect();
         let ground = Self { names, controls, lookups, checks, fared };
-        let targets = ground.targets(trials, meant);
+        let targets = ground.targets(trials, &meant);
         (ground, targets)
     }
 
     /// The sessions by target, `meant` or not; without any, the domains that were looked up.
-    fn targets(&self, trials: Vec<Trial>, meant: BTreeSet<Name>) -> BTreeMap<Option<Name>, Vec<Trial>> {
+    fn targets(&self, trials: Vec<Trial>, meant: &BTreeSet<Name>) -> BTreeMap<Option<Name>, Vec<Trial>> {
         let mut targets: BTreeMap<Option<Name>, Vec<Trial>> = BTreeMap::new();
         match trials.first().map(|t| t.domain) {
             Some(only) if trials.iter().all(|t| t.domain == only) => {
@@ -69,7 +70,7 @@ impl Ground {
             self.lookups.iter().filter(asked).filter_map(|l| self.names.find(&host(&l.name))).collect();
         targets.extend(
             domains
-                .intersection(&meant)
+                .intersection(meant)
                 .map(|d| (Some(*d), Vec::new()))
                 .filter(|(d, _)| !targets.contains_key(d))
                 .collect::<Vec<_>>(),

@@ -61,6 +61,8 @@ pub(crate) struct Trial {
     pub(crate) detail: Option<Name>,
     /// Whether a handshake was begun.
     pub(crate) tls: bool,
+    /// Whether its certificate held.
+    pub(crate) verified: bool,
     pub(crate) expected: bool,
     pub(crate) inconsistent: bool,
     pub(crate) overload: bool,
@@ -221,6 +223,7 @@ impl Evidence {
             said: reply.map(|lines| names.said(lines)),
             detail: s.detail.as_ref().filter(|_| reply.is_none()).and_then(|t| names.name(&t.0)),
             tls: s.tls.is_some(),
+            verified: s.tls.as_ref().is_some_and(|t| t.verified),
             expected: s.expected && s.kind != Kind::Completed,
             inconsistent,
             overload,
@@ -261,6 +264,7 @@ impl Evidence {
             said: None,
             detail: None,
             tls: false,
+            verified: false,
             expected: false,
             inconsistent: false,
             overload: false,
@@ -346,6 +350,8 @@ pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 struct LeanTls<'a> {
     #[serde(borrow, default)]
     names: Vec<Text<'a>>,
+    #[serde(default)]
+    verified: bool,
 }
 
 impl<'a> From<&'a str> for Text<'a> {
@@ -383,7 +389,7 @@ impl<'a> From<&'a Session> for Lean<'a> {
             notes: texts(&s.notes),
             detail: text(&s.detail),
             expected: s.expected && s.kind != Kind::Completed,
-            tls: s.tls.as_ref().map(|t| LeanTls { names: texts(&t.names) }),
+            tls: s.tls.as_ref().map(|t| LeanTls { names: texts(&t.names), verified: t.verified }),
         }
     }
 }

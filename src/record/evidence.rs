@@ -136,6 +136,8 @@ pub struct Summary {
     pub failed: u64,
     pub local: u64,
     pub skipped: u64,
-    pub elapsed_ms: f64,
+    /// Absent where nothing was run: a recording that is judged again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elapsed_ms: Option<f64>,
     pub exit: u8,
 }
