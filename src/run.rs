@@ -122,7 +122,7 @@ pub async fn run(
     for attempt in &plan.attempts {
         terms.see(attempt);
     }
-    terms.check(&plan)?;
+    terms.check(&plan, setup.ledger.unkept().filter(|_| !setup.dry_run))?;
 
     voice.line(Line::Run(head(&setup, &resolved, &id, clock.now()))).await;
     let mut evidence = Evidence::new();
