@@ -24,6 +24,7 @@ use crate::wire::Trust;
 mod dispatch;
 mod open;
 mod resolve;
+mod terms;
 
 /// What a run needs beside its probes.
 pub struct Setup {
@@ -120,11 +121,11 @@ pub async fn run(
     let voice = Voice { events };
 
     let resolved = resolve::resolve(&setup.probes, &setup.dns).await?;
-    let (plan, mut terms) = (lay_out(&setup.probes, &resolved, setup.seed), dispatch::Terms::default());
+    let (plan, mut terms) = (lay_out(&setup.probes, &resolved, setup.seed), terms::Terms::default());
     for attempt in &plan.attempts {
         terms.see(attempt);
     }
-    terms.check(&plan)?;
+    terms.check(&plan, setup.ledger.unkept().filter(|_| !setup.dry_run))?;
 
     voice.line(Line::Run(head(&setup, &resolved, &id, clock.wall))).await;
     let mut evidence = Evidence::new();

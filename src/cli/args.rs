@@ -33,15 +33,39 @@ pub struct RunOptions {
     pub output: Output,
 }
 
-/// Where what is found is kept, and the budgets with it.
+/// Where session starts and rests are kept, for the runs and processes to come.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum History {
-    /// Under `$XDG_STATE_HOME/mxprobe/`.
+    /// `history.sqlite` under `$XDG_STATE_HOME/mxprobe/`.
     #[default]
     Default,
-    /// Nowhere.
+    /// Nowhere: they count within the run.
     None,
     File(PathBuf),
+}
+
+impl History {
+    /// The file; `None` where nothing is to be kept. A relative `$XDG_STATE_HOME` does not count
+    /// (XDG Base Directory Specification), nor does an empty one.
+    ///
+    /// # Errors
+    ///
+    /// The environment that `variable` answers for has no place for it.
+    pub fn file(&self, variable: impl Fn(&str) -> Option<OsString>) -> Result<Option<PathBuf>, String> {
+        let absolute = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        match self {
+            Self::None => Ok(None),
+            Self::File(path) => Ok(Some(path.clone())),
+            Self::Default => absolute("XDG_STATE_HOME")
+                .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
+                .map(|state| Some(state.join("mxprobe/history.sqlite")))
+                .ok_or_else(|| {
+                    "there is no place for the history: neither XDG_STATE_HOME nor HOME is an absolute path; \
+                     wanted --history PATH or --history none"
+                        .to_owned()
+                }),
+        }
+    }
 }
 
 /// How results are shown.

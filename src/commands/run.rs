@@ -3,15 +3,19 @@
 use std::io::{self, Write as _};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use rand::Rng as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use super::show::Show;
 use super::{Done, Failure, catalog, runtime};
+use crate::cli::args::History;
 use crate::cli::run::RunArgs;
 use crate::dns::Dns;
-use crate::ledger::RunLedger;
+use crate::history::ledger::{StoreLedger, Tell};
+use crate::history::unkept::Unkept;
+use crate::ledger::{Ledger, RunLedger};
 use crate::probe::Probe;
 use crate::record::Diagnosis;
 use crate::run::{self, Setup};
@@ -24,10 +28,13 @@ pub(super) fn run(args: RunArgs) -> Done {
     let show = Show::open(&options.output, options.record.as_deref())?;
     let patience = probes.iter().map(|probe| probe.timeouts.get(Stage::Resolve)).max().unwrap_or_default();
     let seed = options.seed.unwrap_or_else(|| rand::rng().random_range(0..1 << 48));
+    // A dry run enters nothing, and can be had where nothing can be written.
+    let history = if options.dry_run { &History::None } else { &options.history };
+    let ledger = ledger(history)?;
     let setup = Setup {
         dns: Dns::new(&options.dns, patience),
         trust: Trust::system(),
-        ledger: Box::new(RunLedger::default()),
+        ledger,
         catalog: catalog(&options.catalogue)?,
         seed,
         dry_run: options.dry_run,
@@ -36,6 +43,23 @@ pub(super) fn run(args: RunArgs) -> Done {
         probes: probes.into_iter().map(Arc::<Probe>::new).collect(),
     };
     runtime()?.block_on(async { Ok(shown(setup, show).await?.status) })
+}
+
+/// What the history knows of budgets and rests. Whether the run can do without one that cannot be
+/// used depends on whom it probes, which only DNS can tell.
+fn ledger(history: &History) -> Result<Box<dyn Ledger>, Failure> {
+    let Some(path) = history.file(|name| std::env::var_os(name)).map_err(Failure::config)? else {
+        return Ok(Box::new(RunLedger::default()));
+    };
+    let tell = || -> Tell {
+        Box::new(|what| {
+            let _ = writeln!(io::stderr(), "mxprobe: {}", visible(what));
+        })
+    };
+    Ok(match StoreLedger::open(&path, Timestamp::now(), tell()) {
+        Ok(ledger) => Box::new(ledger),
+        Err(error) => Box::new(Unkept::new(&error, tell())),
+    })
 }
 
 /// Runs and shows at once, and stops in order when the operator says so.

@@ -9,70 +9,18 @@ use std::time::Duration;
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
-use super::{Clock, RunError};
+use super::Clock;
+use super::terms::Terms;
 use crate::drive::turned;
-use crate::ledger::{Admission, Ledger, Rest, later};
-use crate::limits::Limits;
+use crate::ledger::{Admission, Ask, Ground, Ledger, RENEWAL, Rest, later};
 use crate::outcome::{Outcome, rest};
 use crate::plan::{Attempt, Plan};
 use crate::record::{Kind, Role, Session, Variant};
 use crate::smtp::dialog::Dialog;
 use crate::stage::Stage;
-
-/// On whose terms each provider is probed: ceilings and budgets hold where it is not our own.
-#[derive(Debug, Default)]
-pub(super) struct Terms(BTreeMap<Arc<str>, bool>);
-
-impl Terms {
-    /// Takes in one planned session. A provider is our own when all its addresses are loopback, or
-    /// when the operator says so of the target.
-    pub(super) fn see(&mut self, attempt: &Attempt) {
-        let Some(address) = attempt.address else { return };
-        let own = address.ip().is_loopback() || (attempt.probe.target.own_mx && attempt.role != Role::Control);
-        self.0.entry(Arc::clone(&attempt.provider)).and_modify(|all| *all &= own).or_insert(own);
-    }
-
-    fn own(&self, provider: &str) -> bool {
-        self.0.get(provider).copied().unwrap_or(false)
-    }
-
-    /// What the plan takes from each provider's budgets, in words.
-    pub(super) fn budgets(&self, plan: &Plan) -> Vec<String> {
-        let mut takes: BTreeMap<&str, (usize, &Limits)> = BTreeMap::new();
-        for attempt in plan.attempts.iter().filter(|attempt| attempt.address.is_some()) {
-            takes.entry(&attempt.provider).or_insert((0, &attempt.probe.limits)).0 += 1;
-        }
-        let say = |(provider, (sessions, limits)): (&str, (usize, &Limits))| {
-            let Limits { per_hour, per_day, rate, .. } = limits;
-            if self.own(provider) {
-                format!("{provider}: {sessions} sessions at up to {rate}; no budget, the target is your own")
-            } else {
-                format!("{provider}: {sessions} sessions at up to {rate}, of {per_hour} an hour and {per_day} a day")
-            }
-        };
-        takes.into_iter().map(say).collect()
-    }
-
-    /// Refuses limits over a ceiling, and rests ignored, where the target is not our own.
-    pub(super) fn check(&self, plan: &Plan) -> Result<(), RunError> {
-        let foreign = plan.attempts.iter().filter(|a| a.address.is_some() && !self.own(&a.provider));
-        for attempt in foreign {
-            if let Some(over) = attempt.probe.limits.over_ceiling() {
-                return Err(RunError::OverCeiling(over));
-            }
-            if attempt.probe.ignore_rest {
-                let provider = &attempt.provider;
-                return Err(RunError::Config(format!(
-                    "--ignore-rest: {provider} is not yours, and its rests are kept"
-                )));
-            }
-        }
-        Ok(())
-    }
-}
 
 /// The one seam between a planned session and the network.
 pub(super) trait Execute: Clone + Send + Sync + 'static {
@@ -108,6 +56,7 @@ pub(super) fn start(
     for (order, attempt) in plan.attempts.into_iter().enumerate() {
         queues.entry(attempt.address).or_default().push_back((order, attempt));
     }
+    let renewed = rules.clock.begun();
     let dispatcher = Dispatcher {
         queues,
         rng: ChaCha8Rng::seed_from_u64(rules.seed ^ 0x006a_6974_7465_7221),
@@ -115,10 +64,12 @@ pub(super) fn start(
         execute,
         next_seq,
         open: JoinSet::new(),
+        opened: HashMap::new(),
         at_address: HashMap::new(),
         at_provider: HashMap::new(),
         due: HashMap::new(),
         held: HashMap::new(),
+        renewed,
         out,
     };
     tokio::spawn(dispatcher.run(cancel));
@@ -133,13 +84,17 @@ struct Dispatcher<E> {
     rng: ChaCha8Rng,
     /// The number of the next session that the plan does not hold.
     next_seq: u64,
-    open: JoinSet<(Arc<Attempt>, Session, Option<Dialog>)>,
+    open: JoinSet<(Session, Option<Dialog>)>,
+    /// The attempts behind the open sessions.
+    opened: HashMap<Id, Arc<Attempt>>,
     at_address: HashMap<SocketAddr, usize>,
     at_provider: HashMap<Arc<str>, usize>,
     /// When a cell's next attempt may start, once the one before has.
     due: HashMap<CellKey, (u32, Instant)>,
     /// Providers whose rate is used up, and until when.
     held: HashMap<Arc<str>, Instant>,
+    /// When the ledger last heard that we are still there.
+    renewed: Instant,
     out: mpsc::Sender<(Session, Option<Dialog>)>,
 }
 
@@ -181,22 +136,30 @@ impl<E: Execute> Dispatcher<E> {
             if self.open.is_empty() && self.queues.is_empty() {
                 return;
             }
+            let renewal = self.renewal();
             let woken = async {
-                match wake {
+                match wake.into_iter().chain(renewal).min() {
                     Some(until) => sleep_until(until).await,
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
-                Some(ended) = self.open.join_next() => {
-                    if let Ok((attempt, session, dialog)) = ended {
-                        self.ended(&attempt, session, dialog).await;
-                    }
-                }
+                // What the operator says comes first: nothing starts in its shadow.
+                biased;
                 () = turned(&mut cancel), if !cancelled => cancelled = true,
+                Some(joined) = self.open.join_next_with_id() => self.joined(joined).await,
                 () = woken => {}
             }
         }
+    }
+
+    /// Tells the ledger that we are still there, if it is time to, and says when it will be again.
+    fn renewal(&mut self) -> Option<Instant> {
+        if self.renewed.elapsed() >= RENEWAL {
+            self.rules.ledger.renew(self.rules.clock.now());
+            self.renewed = Instant::now();
+        }
+        Some(self.renewed + RENEWAL).filter(|_| !self.open.is_empty())
     }
 
     /// Finds the first session in the plan's order that may start now, and takes it off the queue.
@@ -235,14 +198,12 @@ impl<E: Execute> Dispatcher<E> {
                     if busy >= limits.per_address || here >= limits.per_provider {
                         break;
                     }
-                    let held = self.held.get(&attempt.provider).copied();
-                    match (self.due(attempt), held) {
-                        (None, _) => continue,
-                        (Some(due), held) if due.max(held.unwrap_or(due)) > now => {
-                            sooner(due.max(held.unwrap_or(due)));
-                            continue;
-                        }
-                        _ => {}
+                    let Some(due) = self.due(attempt) else { continue };
+                    let due = self.held.get(&attempt.provider).map_or(due, |held| due.max(*held));
+                    let due = self.patience(attempt).map_or(due, |end| due.min(end));
+                    if due > now {
+                        sooner(due);
+                        continue;
                     }
                 }
                 first = Some((*order, (*address, at), attempt));
@@ -261,38 +222,47 @@ impl<E: Execute> Dispatcher<E> {
         (started + 1 == attempt.number).then_some(*due)
     }
 
-    /// Asks patience, rests and the ledger. `None`: the provider is held from now on.
+    /// Asks patience and the ledger. `None`: the provider is held from now on.
     fn admit(&mut self, attempt: Arc<Attempt>, now: Instant) -> Option<Next> {
-        let Limits { max_time, rate, .. } = attempt.probe.limits;
-        if max_time.is_some_and(|patience| now >= self.rules.clock.begun() + patience) {
+        if self.patience(&attempt).is_some_and(|end| now >= end) {
             return Some(Next::Skip(attempt, "max-time: no session starts this late".to_owned()));
         }
-        if attempt.fault.is_some() {
+        let (None, Some(address)) = (&attempt.fault, attempt.address) else {
             return Some(Next::Start(attempt));
-        }
-        let (at, provider) = (self.rules.clock.now(), Arc::clone(&attempt.provider));
-        let source = attempt.source.as_ref().map(|source| source.seen_as);
-        if let Some(source) = source.filter(|_| attempt.number > 1 && !attempt.probe.ignore_rest)
-            && let Some(Rest { until, why }) = self.rules.ledger.resting(source, &provider, at)
-        {
-            return Some(Next::Skip(attempt, format!("{source} rests at {provider} until {until:.0}: {why}")));
-        }
-        let budgets = !self.rules.terms.own(&provider);
-        match self.rules.ledger.admit(&provider, &attempt.probe.limits, budgets, at) {
+        };
+        let ground = self.rules.terms.ground(&attempt.provider);
+        let ask = Ask {
+            run: &self.rules.run,
+            account: &self.rules.terms.account(&attempt),
+            ground,
+            address: address.ip(),
+            source: attempt.source.as_ref().map(|source| source.seen_as),
+            first: attempt.number == 1,
+            ignore_rest: attempt.probe.ignore_rest,
+            limits: &attempt.probe.limits,
+            now: self.rules.clock.now(),
+        };
+        match self.rules.ledger.admit(&ask) {
             Admission::Go => Some(Next::Start(attempt)),
-            Admission::Spent(why) => Some(Next::Skip(attempt, why)),
+            Admission::Skip(why) => Some(Next::Skip(attempt, why)),
             Admission::Wait(until) => {
+                let rate = attempt.probe.limits.rate;
                 let spacing = rate.per.div_f64(f64::from(rate.starts.max(1)));
-                let until = self.rules.clock.instant(until) + spacing.mul_f64(self.jitter(budgets));
-                self.held.insert(provider, until.max(now + Duration::from_millis(1)));
+                let until = self.rules.clock.instant(until) + spacing.mul_f64(self.jitter(ground));
+                self.held.insert(Arc::clone(&attempt.provider), until.max(now + Duration::from_millis(1)));
                 None
             }
         }
     }
 
+    /// When the operator's patience with this session's start ends.
+    fn patience(&self, attempt: &Attempt) -> Option<Instant> {
+        attempt.probe.limits.max_time.map(|patience| self.rules.clock.begun() + patience)
+    }
+
     /// Up to 30 % more where the provider is not our own: rates and paces are floors.
-    fn jitter(&mut self, foreign: bool) -> f64 {
-        if foreign { self.rng.random_range(0.0..0.3) } else { 0.0 }
+    fn jitter(&mut self, ground: Ground) -> f64 {
+        if ground == Ground::Foreign { self.rng.random_range(0.0..0.3) } else { 0.0 }
     }
 
     fn begin(&mut self, attempt: Arc<Attempt>, cancel: &watch::Receiver<bool>) {
@@ -304,27 +274,44 @@ impl<E: Execute> Dispatcher<E> {
             }
         }
         let (execute, cancel) = (self.execute.clone(), cancel.clone());
-        self.open.spawn(async move {
-            let (session, dialog) = execute.open(Arc::clone(&attempt), cancel).await;
-            (attempt, session, dialog)
-        });
+        let opening = Arc::clone(&attempt);
+        let task = self.open.spawn(async move { execute.open(opening, cancel).await });
+        self.opened.insert(task.id(), attempt);
     }
 
     fn set_due(&mut self, attempt: &Attempt) {
-        let jitter = self.jitter(!self.rules.terms.own(&attempt.provider));
+        let jitter = self.jitter(self.rules.terms.ground(&attempt.provider));
         let due = Instant::now() + attempt.probe.limits.pace.mul_f64(1.0 + jitter);
         self.due.insert(cell(attempt), (attempt.number, due));
     }
 
+    /// A session's task is over. One that broke off is our own fault, and still on record.
+    async fn joined(&mut self, joined: Result<(Id, (Session, Option<Dialog>)), JoinError>) {
+        let id = joined.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
+        let Some(attempt) = self.opened.remove(&id) else { return };
+        let (session, dialog) = match joined {
+            Ok((_, ended)) => ended,
+            Err(broken) => {
+                let mut session = attempt.record(&self.rules.run, self.rules.clock.now());
+                session.kind = Kind::Local;
+                session.detail = Some(format!("the session broke off: {broken}"));
+                (session, None)
+            }
+        };
+        self.ended(&attempt, session, dialog).await;
+    }
+
     async fn ended(&mut self, attempt: &Arc<Attempt>, session: Session, dialog: Option<Dialog>) {
+        let (account, now) = (self.rules.terms.account(attempt), self.rules.clock.now());
         if let Some(address) = attempt.address.filter(|_| attempt.fault.is_none()) {
             self.at_address.entry(address).and_modify(|n| *n -= 1);
             self.at_provider.entry(Arc::clone(&attempt.provider)).and_modify(|n| *n -= 1);
+            self.rules.ledger.ended(&account, address.ip(), now);
         }
         if let (Some(long), Some(source)) = (rest(&session), session.seen_as) {
             let why = session.reply.iter().flatten().take(1).cloned().collect();
-            let until = later(self.rules.clock.now(), long);
-            self.rules.ledger.rest(source, &attempt.provider, Rest { until, why });
+            let rest = Rest { until: later(now, long), why };
+            self.rules.ledger.rest(&self.rules.run, &account, source, rest, now);
         }
         let handshake_failed = session.kind == Kind::TlsFailed && session.stage == Some(Stage::Tls);
         if handshake_failed && attempt.probe.pair_plaintext && attempt.variant == Variant::Plain {
@@ -336,7 +323,8 @@ impl<E: Execute> Dispatcher<E> {
     }
 
     async fn skip(&mut self, attempt: Arc<Attempt>, why: String) {
-        if let Some((number, _)) = self.due.get_mut(&cell(&attempt)) {
+        if attempt.variant == Variant::Plain {
+            let (number, _) = self.due.entry(cell(&attempt)).or_insert_with(|| (0, Instant::now()));
             *number = attempt.number;
         }
         let skipped = Outcome::skipped(attempt, self.rules.clock.now(), why);
