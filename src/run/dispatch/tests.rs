@@ -5,6 +5,7 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::ledger::RunLedger;
+use crate::limits::Limits;
 use crate::plan::{Exchanger, Route, Source, plan};
 use crate::probe::{Envelope, Expect, Family, Message, Probe, Sources, Target};
 use crate::record::Variant;
