@@ -70,7 +70,7 @@ pub(super) fn receiver_partial_outage(case: &Case<'_>, left: &[&Trial], _: &SoFa
         let in_time = passed_meanwhile(&remaining, group.question, here, rest);
         let (what, units) = if is_backend { ("backend", "backends") } else { ("address", "addresses") };
         let because = format!(
-            "{} {} for every source: {}",
+            "{} {} failing for whoever asks: {}",
             if group.units.len() == 1 { what } else { units },
             list(group.units.iter().map(|u| u.title(case))),
             sentences::compared(&group, what)

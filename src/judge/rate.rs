@@ -31,8 +31,10 @@ pub(super) fn rate_limited(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found
     let place = |t: &Trial| (t.address, t.backend);
     let open: BTreeSet<_> = left.iter().filter(|t| !t.failed()).map(|t| place(t)).collect();
     let mut limited: BTreeMap<DiagnosisKind, (BTreeSet<Addr>, Vec<&Trial>)> = BTreeMap::new();
+    // Of many sources one will fail twice in a row by chance.
+    let fewest = if of_source.len() == 1 { 2 } else { 3 };
     for (source, trials) in &of_source {
-        let Some(mut limit) = limit(case, trials) else { continue };
+        let Some(mut limit) = limit(case, trials, fewest) else { continue };
         if !limit.worded && limit.failures.iter().any(|t| t.backend.is_some() && !open.contains(&place(t))) {
             continue;
         }
@@ -103,7 +105,8 @@ fn others_pass(left: &[&Trial], source: Addr, limit: &Limit<'_>) -> bool {
         .is_some_and(|(from, to)| left.iter().filter(others).any(|t| from <= t.at && t.at <= to))
 }
 
-fn limit<'t>(case: &Case<'_>, trials: &[&'t Trial]) -> Option<Limit<'t>> {
+/// `fewest` failures in a row are needed where no words speak of a limit.
+fn limit<'t>(case: &Case<'_>, trials: &[&'t Trial], fewest: usize) -> Option<Limit<'t>> {
     let worded: Vec<&Trial> = trials.iter().copied().filter(|t| t.failed() && words(case, t).is_some()).collect();
     if !worded.is_empty() {
         let kind = worded.iter().filter_map(|t| words(case, t)).min()?;
@@ -138,7 +141,7 @@ fn limit<'t>(case: &Case<'_>, trials: &[&'t Trial]) -> Option<Limit<'t>> {
         failures.extend(after);
     }
     let first = bursts.first()?.iter().take_while(|t| !t.failed()).count();
-    let fails = |burst: &Vec<&Trial>| burst.iter().filter(|t| t.failed()).count() >= 3;
+    let fails = |burst: &Vec<&Trial>| burst.iter().filter(|t| t.failed()).count() >= fewest;
     let failing = bursts.iter().position(fails)?;
     if first < 2 || signs.len() != 1 {
         return None;

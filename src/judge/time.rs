@@ -219,6 +219,9 @@ pub(super) fn receiver_intermittent(case: &Case<'_>, left: &[&Trial], so_far: &S
     if spread < 2 {
         d.would_raise.push(SECOND_WINDOW.to_owned());
     }
+    if sequence.one_stretch() {
+        d.would_raise.push("a failure after the passes that followed these".to_owned());
+    }
     found.diagnoses.push(d);
     if !never.is_empty() {
         let failures: Vec<&Trial> = own.iter().copied().filter(|t| is_never(t)).collect();
