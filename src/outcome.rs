@@ -161,7 +161,7 @@ impl Outcome {
     }
 
     fn tell(&self, session: &mut record::Session, ending: &Ending<'_>) {
-        let Learned { steps, also, ehlo, .. } = &self.learned;
+        let Learned { steps, also, ehlo, unfinished, .. } = &self.learned;
         let greeting = reply_at(steps, Stage::Banner);
         session.stage = Some(ending.stage());
         session.kind = ending.kind();
@@ -188,7 +188,9 @@ impl Outcome {
             }
             Ending::Rejected(_, reply) => quote(session, reply),
             Ending::Broken(_, fault) => {
-                session.detail = Some(fault.to_string());
+                let unfinished = unfinished.as_deref().map(String::from_utf8_lossy);
+                let unfinished = unfinished.map(|began| format!("; a reply had begun: {began:?}"));
+                session.detail = Some(format!("{fault}{}", unfinished.unwrap_or_default()));
                 if let Fault::OutOfPlace(reply) = fault {
                     quote(session, reply);
                 }

@@ -121,6 +121,8 @@ pub struct Learned {
     pub notes: Vec<Note>,
     /// The last accepted EHLO reply.
     pub ehlo: Option<Reply>,
+    /// The first bytes of a reply that never ended, where waiting for it ended the session.
+    pub unfinished: Option<Vec<u8>>,
 }
 
 /// An SMTP client session.
@@ -495,7 +497,12 @@ impl Session {
         let answer = match (self.refused_ehlo.take(), unasked) {
             (Some(refusal), _) => Answer::Reply(refusal),
             (None, Some(at)) if gone => Answer::Reply(self.learned.also.remove(self.also_before + at)),
-            _ => Answer::Fault(fault),
+            _ => {
+                let leftover = self.decoder.leftover();
+                self.learned.unfinished =
+                    (matches!(fault, Fault::TimedOut) || gone).then_some(leftover).filter(|bytes| !bytes.is_empty());
+                Answer::Fault(fault)
+            }
         };
         self.record(answer, false, now);
     }
