@@ -144,6 +144,9 @@ impl Session {
     /// How long to listen for a second reply behind a refused greeting.
     const LINGER: Duration = Duration::from_secs(1);
 
+    /// How many replies that nobody asked for are kept, and how many bytes of them.
+    const MOST_ALSO: (usize, usize) = (100, Decoder::LIMIT);
+
     /// Starts a session on a connection that has just opened.
     #[must_use]
     pub fn new(script: Script, now: Instant) -> Self {
@@ -246,17 +249,24 @@ impl Session {
     fn answer(&mut self, reply: Reply, now: Instant) {
         match &self.state {
             State::Greeting => {
-                self.learned.also.extend(Some(reply).filter(Reply::refuses));
+                if reply.refuses() {
+                    self.set_aside(reply);
+                }
                 return self.enter(Stage::Quit, now);
             }
-            State::Lingering(_) => return self.learned.also.push(reply),
+            State::Lingering(_) => {
+                if !self.set_aside(reply) {
+                    self.enter(Stage::Quit, now);
+                }
+                return;
+            }
             State::LastWords(..) => return self.hear_last_words(reply, now),
             _ if self.stage == Stage::Quit => return self.answer_quit(reply, now),
             _ => {}
         }
         // A leave is no answer to HELO, and so no better word than EHLO's refusal.
         if let Some(refusal) = self.refused_ehlo.take_if(|_| reply.code.get() == 421) {
-            self.learned.also.push(reply);
+            self.set_aside(reply);
             self.record(Answer::Reply(refusal), false, now);
             return self.enter(Stage::Quit, now);
         }
@@ -391,9 +401,20 @@ impl Session {
             if reply.code.get() == 421 && self.stage != Stage::Quit {
                 return Ok(Some(reply));
             }
-            self.learned.also.push(reply);
+            self.set_aside(reply);
         }
         Ok(None)
+    }
+
+    /// Keeps a reply that nobody asked for, unless there are too many: then no more will tell more.
+    fn set_aside(&mut self, reply: Reply) -> bool {
+        let also = &mut self.learned.also;
+        let size: usize = also.iter().chain([&reply]).flat_map(|reply| &reply.lines).map(Vec::len).sum();
+        let room = also.len() < Self::MOST_ALSO.0 && size <= Self::MOST_ALSO.1;
+        if room {
+            also.push(reply);
+        }
+        room
     }
 
     fn wrote(&mut self, now: Instant) {
@@ -409,8 +430,8 @@ impl Session {
         if reply.code.get() == 221 {
             self.record(Answer::Reply(reply), true, now);
             self.state = State::Over;
-        } else {
-            self.learned.also.push(reply);
+        } else if !self.set_aside(reply) {
+            self.state = State::Over;
         }
     }
 
@@ -420,7 +441,7 @@ impl Session {
             self.record(Answer::Reply(reply), false, now);
             self.state = State::Over;
         } else {
-            self.learned.also.push(reply);
+            self.set_aside(reply);
         }
     }
 
