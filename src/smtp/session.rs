@@ -365,7 +365,7 @@ impl Session {
             (Stage::Ehlo | Stage::EhloTls, _) => command::ehlo(ehlo),
             (Stage::StartTls, _) if !self.offered("STARTTLS") => return self.part(Fault::StartTlsNotOffered, now),
             (Stage::StartTls, _) => command::starttls(),
-            (Stage::Tls, _) if self.decoder.has_leftover() => return self.stop(Fault::PlaintextAfterStartTls, now),
+            (Stage::Tls, _) if self.decoder.has_leftover() => return self.stop(self.too_early(), now),
             (Stage::Tls, _) => {
                 self.state = State::Upgrading;
                 return;
@@ -381,6 +381,19 @@ impl Session {
         };
         self.state = State::Sending(bytes, Then::Read);
         self.overhear(now);
+    }
+
+    /// What the server sent behind its reply to `STARTTLS`, before the handshake had begun. A TLS record
+    /// begins with its content type, 20 to 24 (RFC 8446, section 5.1), which no reply holds.
+    fn too_early(&self) -> Fault {
+        let bytes = self.decoder.leftover();
+        match bytes.first() {
+            Some(20..=24) => {
+                let shown = bytes[..bytes.len().min(32)].escape_ascii();
+                Fault::Tls(format!("TLS came before the handshake had begun: {shown}"))
+            }
+            _ => Fault::PlaintextAfterStartTls,
+        }
     }
 
     fn offered(&self, keyword: &str) -> bool {
