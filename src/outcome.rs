@@ -200,7 +200,7 @@ impl Outcome {
         let detours = self.learned.notes.iter().filter_map(|note| match note {
             Note::HeloFallback(reply) => Some(format!("EHLO was refused: {}", reply.lossy_lines().join(" / "))),
             Note::StartTlsRefused(reply) => Some(format!("STARTTLS was refused: {}", reply.lossy_lines().join(" / "))),
-            Note::CloseAfterReply => None,
+            Note::CloseAfterReply | Note::OutOfStep => None,
         });
         let details: Vec<_> = session.detail.take().into_iter().chain(detours).collect();
         session.detail = Some(details.join("; ")).filter(|detail| !detail.is_empty());
@@ -219,6 +219,7 @@ impl Outcome {
                 Note::HeloFallback(_) => note(true, "helo-fallback"),
                 Note::StartTlsRefused(_) => note(true, "starttls-refused"),
                 Note::CloseAfterReply => note(true, "close-after-reply"),
+                Note::OutOfStep => note(true, "out-of-step"),
             }
         }
         if let Ending::Rejected(_, reply) = ending {

@@ -109,6 +109,9 @@ pub enum Note {
     StartTlsRefused(Reply),
     /// The server closed the connection right after it refused, before `QUIT` was answered.
     CloseAfterReply,
+    /// The server gave more replies than it was asked for, the last of them before `QUIT`'s: any
+    /// reply on record may be the answer to what was asked before.
+    OutOfStep,
 }
 
 /// Everything that a session learned.
@@ -433,7 +436,12 @@ impl Session {
     fn wrote(&mut self, now: Instant) {
         match std::mem::replace(&mut self.state, State::Reading) {
             State::Sending(_, Then::Close) => self.state = State::Over,
-            State::Sending(_, Then::Read) => self.read_on(now),
+            State::Sending(_, Then::Read) => {
+                if self.stage == Stage::Quit {
+                    self.also_before = self.learned.also.len();
+                }
+                self.read_on(now);
+            }
             State::Sending(_, Then::Take(reply)) => self.answer(reply, now),
             other => self.state = other,
         }
@@ -441,6 +449,9 @@ impl Session {
 
     fn answer_quit(&mut self, reply: Reply, now: Instant) {
         if reply.code.get() == 221 {
+            if self.learned.also[self.also_before..].iter().any(|reply| reply.code.get() != 421) {
+                self.learned.notes.push(Note::OutOfStep);
+            }
             self.record(Answer::Reply(reply), true, now);
             self.state = State::Over;
         } else if !self.set_aside(reply) {
