@@ -1,6 +1,7 @@
 //! What each command does, one file per command. The command line has been read by [`crate::cli`];
 //! what is printed is [`crate::sink`]'s; here the two meet the pipeline.
 
+use std::fmt::Display;
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
@@ -32,12 +33,12 @@ pub fn execute(command: Result<Command, Usage>) -> ExitCode {
         Ok(Command::Demo(args)) => demo::demo(&args),
         Ok(Command::Completions(shell)) => print(&completions::completions(shell)),
         Ok(Command::Man) => print(&completions::man()),
-        Err(usage) => return ExitCode::from(say(&usage)),
+        Err(usage) => say(&usage),
     };
     match done {
         Ok(status) => ExitCode::from(status),
         Err(failure) => {
-            let _ = writeln!(io::stderr(), "mxprobe: {}", visible(&failure.message));
+            let _ = writeln!(io::stderr(), "error: {}", visible(&failure.message));
             ExitCode::from(failure.status)
         }
     }
@@ -53,34 +54,39 @@ struct Failure {
 
 impl Failure {
     /// Something in what was asked for is wrong; nothing was sent.
-    fn config(message: impl ToString) -> Self {
-        Self { message: message.to_string(), status: 2 }
+    fn config(message: impl Display) -> Self {
+        Self { message: format!("{message}"), status: 2 }
     }
 
     /// This host failed at its part.
-    fn ours(message: impl ToString) -> Self {
-        Self { message: message.to_string(), status: 3 }
+    fn ours(message: impl Display) -> Self {
+        Self { message: format!("{message}"), status: 3 }
     }
 }
 
 type Done = Result<u8, Failure>;
 
 /// Prints what is wrong with the command line, or the help that was asked for.
-fn say(usage: &Usage) -> u8 {
+fn say(usage: &Usage) -> Done {
     let text = usage.message.as_bytes();
-    let _ = if usage.to_stdout { io::stdout().write_all(text) } else { io::stderr().write_all(text) };
-    usage.status
+    if usage.to_stdout {
+        return print(text);
+    }
+    // Nobody is left to be told when that fails.
+    let _ = io::stderr().write_all(text);
+    Ok(usage.status)
 }
 
 fn print(bytes: &[u8]) -> Done {
-    written(io::stdout().write_all(bytes)).map(|()| 0)
+    written(io::stdout().write_all(bytes)).map(|_| 0)
 }
 
-/// A reader that went away is no failure.
-fn written(result: io::Result<()>) -> Result<(), Failure> {
+/// Whether anybody still reads; a reader that went away is no failure.
+fn written(result: io::Result<()>) -> Result<bool, Failure> {
     match result {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::ours(format!("standard output: {e}"))),
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(e) => Err(Failure::ours(format!("standard output: {e}"))),
     }
 }
 
@@ -104,9 +110,9 @@ fn name(input: &Input) -> String {
 }
 
 /// Opens a file or standard input.
-fn open(input: &Input) -> Result<Box<dyn io::Read>, Failure> {
+fn open(input: &Input) -> Result<Box<dyn io::Read + Send>, Failure> {
     Ok(match input {
-        Input::Stdin => Box::new(io::stdin().lock()),
+        Input::Stdin => Box::new(io::stdin()),
         Input::File(path) => {
             let file = std::fs::File::open(path).and_then(|mut file| file.read(&mut []).map(|_| file));
             Box::new(file.map_err(|e| Failure::config(format!("{}: {e}", path.display())))?)

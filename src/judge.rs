@@ -10,6 +10,7 @@
 
 mod auth;
 mod case;
+mod columns;
 mod dns;
 mod evidence;
 mod healthy;
@@ -19,9 +20,11 @@ mod ours;
 mod pairs;
 mod pattern;
 mod rate;
+mod rows;
 mod sentences;
 pub mod statistics;
 mod time;
+mod trial;
 mod undecided;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,8 +33,8 @@ use std::net::IpAddr;
 pub use evidence::{Evidence, ReadError};
 
 use case::{Case, Ground};
-use evidence::Trial;
 use names::Addr;
+use trial::Trial;
 
 use crate::catalog::Catalog;
 use crate::record::{Diagnosis, DiagnosisKind};
@@ -55,11 +58,11 @@ const TABLE: [Step; 21] = [
     time::greylisting,
     auth::auth_or_fcrdns,
     rate::rate_limited,
-    pattern::ipv6_only,
-    pattern::sender_ip_block,
-    pattern::sender_pool_block,
+    columns::ipv6_only,
+    rows::sender_ip_block,
+    rows::sender_pool_block,
     undecided::everything_fails,
-    pattern::receiver_partial_outage,
+    columns::receiver_partial_outage,
     time::receiver_intermittent,
     undecided::rest,
 ];
@@ -76,7 +79,7 @@ pub fn judge(evidence: &Evidence, catalog: &Catalog) -> Vec<Diagnosis> {
     let mut healthy = Vec::new();
     for (domain, trials) in targets {
         let (case, trials) = Case::new(&ground, catalog, domain, trials);
-        let mut diagnoses = diagnose(&case, &trials, &mut healthy);
+        let mut diagnoses = diagnose(&case, trials, &mut healthy);
         if several {
             for first in diagnoses.iter_mut().filter_map(|d| d.because.first_mut()) {
                 *first = format!("{}: {first}", sentences::visible(case.title()));
@@ -96,12 +99,17 @@ pub fn judge(evidence: &Evidence, catalog: &Catalog) -> Vec<Diagnosis> {
 }
 
 /// Goes through the table once; a domain with nothing wrong goes to `healthy`.
-fn diagnose(case: &Case<'_>, trials: &[Trial], healthy: &mut Vec<healthy::Clean>) -> Vec<Diagnosis> {
-    let clean = healthy::Clean::new(case, trials);
-    let mut left: Vec<&Trial> = trials.iter().collect();
+fn diagnose(case: &Case<'_>, trials: Vec<Trial>, healthy: &mut Vec<healthy::Clean>) -> Vec<Diagnosis> {
+    let clean = healthy::Clean::new(case, &trials);
+    let mut left = trials;
     let mut so_far = SoFar::default();
     for step in TABLE {
-        let found = step(case, &left, &so_far);
+        let found = step(case, &left.iter().collect::<Vec<_>>(), &so_far);
+        for &i in &found.excused {
+            if let Some(t) = left.get_mut(i) {
+                *t = t.excused();
+            }
+        }
         let mut explained = found.explained.iter().copied().peekable();
         let mut index = 0..;
         left.retain(|_| explained.next_if_eq(&index.next().unwrap_or(usize::MAX)).is_none());
@@ -136,8 +144,10 @@ struct SoFar {
 struct Found {
     diagnoses: Vec<Diagnosis>,
     suspects: Vec<Suspect>,
-    /// Which of the trials it was given are thereby explained, in order.
+    /// Which of the trials it was given are thereby explained, in order: they say no more.
     explained: Vec<usize>,
+    /// Failures that are explained from the stage they ended at: up to there they passed.
+    excused: Vec<usize>,
     seen_as: Vec<(Addr, IpAddr)>,
 }
 
@@ -147,6 +157,10 @@ impl Found {
         self.explained.extend(more);
         self.explained.sort_unstable();
         self.explained.dedup();
+    }
+
+    fn excuse(&mut self, left: &[&Trial], excuses: impl Fn(&Trial) -> bool) {
+        self.excused.extend(left.iter().enumerate().filter(|(_, t)| t.failed() && excuses(t)).map(|(i, _)| i));
     }
 }
 
@@ -184,8 +198,9 @@ fn merged(found: Vec<Diagnosis>) -> Vec<Diagnosis> {
         };
         if let Some(m) = merged.iter_mut().find(same) {
             m.confidence = m.confidence.max(d.confidence);
-            m.failed += d.failed;
-            m.tried += d.tried;
+            // What fails to leave for one target was counted as elsewhere for the other.
+            let sum = |a: u64, b: u64| if d.kind == EgressBlocked { a.max(b) } else { a + b };
+            (m.failed, m.tried) = (sum(m.failed, d.failed), sum(m.tried, d.tried));
             m.elsewhere.failed += d.elsewhere.failed;
             m.elsewhere.tried += d.elsewhere.tried;
             m.windows = m.windows.max(d.windows);

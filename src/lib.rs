@@ -1,14 +1,21 @@
 //! An SMTP delivery prober: from which of your addresses, at which of theirs, at which stage does
 //! a mailbox provider refuse, and is it them or you?
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 pub mod address;
 pub mod catalog;
+#[expect(clippy::disallowed_methods, reason = "it reads the environment")]
 pub mod cli;
+#[expect(clippy::disallowed_methods, reason = "they read the clock where a command begins")]
 pub mod commands;
+pub mod diff;
+#[expect(clippy::disallowed_methods, reason = "it asks over the network and takes the time")]
 pub mod dns;
+#[expect(clippy::disallowed_methods, reason = "it hands the session the time")]
 pub mod drive;
 pub mod duration;
+pub mod explain;
 pub mod judge;
 pub mod ledger;
 pub mod limits;
@@ -17,7 +24,9 @@ pub mod plan;
 pub mod probe;
 pub mod record;
 pub mod report;
+#[expect(clippy::disallowed_methods, reason = "it holds the clock of a run")]
 pub mod run;
+#[expect(clippy::disallowed_methods, reason = "it serves on loopback")]
 pub mod sim;
 pub mod sink;
 pub mod smtp;

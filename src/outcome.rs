@@ -1,6 +1,7 @@
 //! What came of a session: how it ended, whether that was wanted, and its record.
 
 use std::fmt;
+use std::iter;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -232,7 +233,9 @@ impl Outcome {
                 "inconsistent-reply",
             );
             note(ours.iter().flatten().any(|ip| named.contains(ip)), "names-source");
-            note(text.to_ascii_lowercase().contains("too many errors") && earlier <= 1, "overload");
+            let said = iter::once(text).chain(self.learned.also.iter().map(Reply::text));
+            let mut complaints = said.filter(|text| text.to_ascii_lowercase().contains("too many errors"));
+            note(complaints.next().is_some() && earlier <= 1, "overload");
         }
         if let Ending::Broken(_, fault) = ending {
             note(matches!(fault, Fault::PlaintextAfterStartTls), "plaintext-after-starttls");

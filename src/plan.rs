@@ -82,7 +82,7 @@ pub struct Attempt {
     pub fault: Option<Fault>,
     pub notes: Vec<String>,
     /// Where a control session goes when the address before cannot be reached.
-    pub alternatives: Vec<(Option<String>, SocketAddr)>,
+    pub alternatives: Vec<Attempt>,
 }
 
 impl Attempt {
@@ -137,7 +137,7 @@ impl Attempt {
             run: run.to_owned(),
             seq: self.seq,
             attempt: self.number,
-            at,
+            at: record::stamp(at),
             role: self.role,
             domain: self.domain.as_ref().map(Host::to_string),
             mx: self.mx.clone(),
@@ -297,13 +297,12 @@ fn control(probe: &Arc<Probe>, route: &Route, source: &Source) -> Option<Attempt
         let fitting = exchanger.addresses.iter().filter(|a| a.is_ipv4() == source.address.is_ipv4());
         fitting.map(move |&address| (exchanger, address))
     });
-    let (exchanger, address) = reachable.next()?;
-    let cell_of = Cell { role: Role::Control, to: None, until: Stage::Ehlo };
-    let mut attempt = cell(probe, route, exchanger, address, source, cell_of);
-    attempt.alternatives = reachable
-        .take(3)
-        .map(|(exchanger, address)| (exchanger.name.clone(), SocketAddr::new(address, probe.target.port)))
-        .collect();
+    let to = |(exchanger, address)| {
+        let cell_of = Cell { role: Role::Control, to: None, until: Stage::Ehlo };
+        cell(probe, route, exchanger, address, source, cell_of)
+    };
+    let mut attempt = reachable.next().map(to)?;
+    attempt.alternatives = reachable.take(3).map(to).collect();
     Some(attempt)
 }
 

@@ -51,6 +51,8 @@ pub enum Event {
         sessions: usize,
         lasts: Duration,
         left_out: Vec<String>,
+        /// What the plan takes from each provider's budgets, in words.
+        budgets: Vec<String>,
     },
     /// The dialog of the session with this number.
     Transcript(u64, Dialog),
@@ -124,7 +126,7 @@ pub async fn run(
     }
     terms.check(&plan)?;
 
-    voice.line(Line::Run(head(&setup, &resolved, &id, clock.now()))).await;
+    voice.line(Line::Run(head(&setup, &resolved, &id, clock.wall))).await;
     let mut evidence = Evidence::new();
     for mut lookup in setup.dns.take_lookups() {
         lookup.run.clone_from(&id);
@@ -133,7 +135,12 @@ pub async fn run(
     }
     let starts = plan.starts();
     let lasts = starts.iter().max().copied().unwrap_or_default();
-    let planned = Event::Planned { sessions: plan.sessions(), lasts, left_out: plan.left_out.clone() };
+    let planned = Event::Planned {
+        sessions: plan.sessions(),
+        lasts,
+        left_out: plan.left_out.clone(),
+        budgets: terms.budgets(&plan),
+    };
     voice.say(planned).await;
 
     if setup.dry_run {
@@ -157,9 +164,9 @@ pub async fn run(
         voice.line(line).await;
     }
 
-    let diagnoses = judge(&evidence, &setup.catalog);
+    let diagnoses = judge(&evidence, setup.catalog);
     let exit = status::exit(tally, &diagnoses);
-    let summary = tally.summary(&id, ms(clock.begun.elapsed()), exit);
+    let summary = tally.summary(&id, Some(ms(clock.begun.elapsed())), exit);
     for mut diagnosis in diagnoses {
         diagnosis.run.clone_from(&id);
         voice.line(Line::Diagnosis(Box::new(diagnosis))).await;
@@ -188,7 +195,7 @@ fn head(setup: &Setup, resolved: &[resolve::Resolved], id: &str, at: Timestamp) 
     record::Run {
         schema: 1,
         run: id.to_owned(),
-        at,
+        at: record::stamp(at),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         targets: targets.collect(),
         sources,

@@ -64,6 +64,7 @@
 //! source, the address and the attempt, and on nothing else.
 
 mod certificate;
+mod error;
 mod file;
 mod line;
 mod play;
@@ -82,7 +83,7 @@ use std::time::Duration;
 
 use hickory_server::Server;
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
@@ -94,7 +95,8 @@ use self::scenario::{ACCEPT, Exchanger};
 use self::seen::{Book, Entry};
 use crate::address::Host;
 
-pub use self::scenario::{Scenario, ScenarioError, Suggestion, Truth};
+pub use self::error::ScenarioError;
+pub use self::scenario::{Scenario, Suggestion, Truth};
 pub use self::seen::{Ended, Peaks, Seen};
 
 /// How often a free port is looked for that is free at all addresses.
@@ -130,7 +132,7 @@ struct Stage {
 
 impl Provider {
     /// How many connections may be open at once; more wait to be accepted.
-    pub const CONNECTIONS: usize = 4096;
+    pub const CONNECTIONS: u32 = 4096;
 
     /// Takes the provider up: DNS on UDP and TCP of a port of 127.0.0.1, SMTP on one port of every
     /// exchanger's address.
@@ -148,7 +150,7 @@ impl Provider {
         };
         let (names, dns) = zone::serve(scenario.records.clone(), scenario.faults.clone(), ports.dns).await?;
         let doors = open(&scenario.exchangers, ports.smtp)?;
-        let room = Arc::new(Semaphore::new(Self::CONNECTIONS));
+        let room = Arc::new(Semaphore::new(Self::CONNECTIONS as usize));
         let stage = Arc::new(Stage { scenario, acceptors, book: Arc::new(Book::new()), room });
         let mut listening = JoinSet::new();
         for (address, listener) in doors.open {
@@ -208,7 +210,10 @@ impl Provider {
     /// Takes the provider down, open connections included, and says what it saw.
     pub async fn stop(mut self) -> Vec<Seen> {
         self.listening.shutdown().await;
-        self.names.shutdown_token().cancel();
+        // How its tasks ended is of no interest, only that they have.
+        let _ = self.names.shutdown_gracefully().await;
+        // All the room is free again when the last connection is dropped.
+        let _ = self.stage.room.acquire_many(Self::CONNECTIONS).await;
         self.stage.book.seen()
     }
 }
@@ -267,11 +272,8 @@ async fn listen(stage: Arc<Stage>, address: IpAddr, listener: TcpListener) {
         match listener.accept().await {
             Ok((stream, peer)) => {
                 // Counted here, so that attempts are counted in the order of arrival.
-                if let Some((part, entry)) = stage.cast(peer.ip(), address) {
-                    open.spawn(async move {
-                        play::play(part, stream, entry).await;
-                        drop(permit);
-                    });
+                if let Some((part, entry)) = stage.cast(peer.ip(), address, permit) {
+                    open.spawn(play::play(part, stream, entry));
                 }
             }
             // Out of descriptors, most likely: some come back when connections end.
@@ -283,7 +285,7 @@ async fn listen(stage: Arc<Stage>, address: IpAddr, listener: TcpListener) {
 
 impl Stage {
     /// Decides what a connection is to meet, and enters it.
-    fn cast(&self, source: IpAddr, address: IpAddr) -> Option<(Part, Entry)> {
+    fn cast(&self, source: IpAddr, address: IpAddr, permit: OwnedSemaphorePermit) -> Option<(Part, Entry)> {
         let exchanger = self.scenario.exchangers.get(&address)?;
         let Scenario { seed, rules, behaviours, .. } = &self.scenario;
         let counts = self.book.count(source, address);
@@ -294,7 +296,7 @@ impl Stage {
         };
         let visit = Visit { source, address, host, backend, counts, at: self.book.uptime() };
         let behaviour = rule::behaviour(rules, &visit, *seed).unwrap_or(ACCEPT);
-        let entry = self.book.enter(Seen {
+        let seen = Seen {
             at: visit.at,
             source,
             address,
@@ -308,12 +310,13 @@ impl Stage {
             message_bytes: 0,
             ended: None,
             until: None,
-        });
+        };
+        let entry = self.book.enter(seen, permit);
         let queue_id = rule::draw(&[*seed, rule::bits(source), rule::bits(address), counts.cell.into()]);
         let acceptor = self.acceptors.get(&visit.host).cloned();
         let manners = Manners {
             name: visit.backend,
-            extensions: self.scenario.extensions.clone(),
+            extensions: Arc::clone(&self.scenario.extensions),
             starttls: self.scenario.certificate != Certificate::None,
             queue_id: format!("{:012X}", queue_id >> 16),
         };

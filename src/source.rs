@@ -3,6 +3,7 @@
 //! Apart from [`crate::wire`] because nothing here looks at this host: its interfaces are an
 //! argument.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -61,8 +62,8 @@ pub fn expand(specs: &[SourceSpec], interfaces: &[(String, IpAddr)]) -> Result<V
                 let of_it: Vec<IpAddr> =
                     interfaces.iter().filter(|(there, _)| there.as_str() == &**name).map(|&(_, ip)| ip).collect();
                 if of_it.is_empty() {
-                    let mut there: Vec<&str> = interfaces.iter().map(|(there, _)| there.as_str()).collect();
-                    there.dedup();
+                    let there: BTreeSet<&str> = interfaces.iter().map(|(there, _)| there.as_str()).collect();
+                    let there: Vec<&str> = there.into_iter().collect();
                     return Err(InvalidSource {
                         found: name.to_string(),
                         wanted: format!("an interface with an address, one of {}", there.join(", ")),
@@ -159,7 +160,7 @@ mod tests {
     use super::*;
 
     fn all(texts: &[&str]) -> Result<Vec<String>, String> {
-        let interfaces = [("lo", "127.0.0.1"), ("eth0", "192.0.2.1"), ("eth0", "2001:db8::1")];
+        let interfaces = [("lo", "127.0.0.1"), ("eth0", "192.0.2.1"), ("lo", "::1"), ("eth0", "2001:db8::1")];
         let interfaces: Vec<(String, IpAddr)> =
             interfaces.iter().map(|(name, ip)| ((*name).to_owned(), ip.parse().unwrap())).collect();
         let specs: Result<Vec<SourceSpec>, InvalidSource> = texts.iter().map(|text| text.parse()).collect();
@@ -199,7 +200,7 @@ mod tests {
             ("", "an address, a block"),
             ("a\nb", "an address, a block"),
             ("an-interface-too-long", "an address, a block"),
-            ("wg7", "one of lo, eth0"),
+            ("wg7", "with an address, one of eth0, lo"),
         ] {
             let error = all(&[text]).unwrap_err();
             assert!(error.contains(wanted), "{text:?}: {error}");

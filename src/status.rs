@@ -37,9 +37,9 @@ impl Tally {
         self.completed + self.failed
     }
 
-    /// The last line of a run that took `elapsed_ms` milliseconds.
+    /// The last line of a run that took `elapsed_ms` milliseconds; `None` where nothing was run.
     #[must_use]
-    pub fn summary(self, run: &str, elapsed_ms: f64, exit: u8) -> Summary {
+    pub fn summary(self, run: &str, elapsed_ms: Option<f64>, exit: u8) -> Summary {
         Summary {
             run: run.to_owned(),
             sessions: self.sessions(),

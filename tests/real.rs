@@ -149,7 +149,7 @@ impl Parts {
             for session in mine {
                 faults.extend(differs(session, end));
                 if let (Some(flags), Some(_)) = (&case.swaks, &end.source) {
-                    faults.extend(self.compare(case, flags, session));
+                    faults.extend(compare(flags, session));
                 }
             }
         }
@@ -190,12 +190,13 @@ impl Parts {
 
     fn mxprobe(&self, case: &Case) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mxprobe"));
-        command.arg("run").arg(&case.domain).args(["--port", &self.port, "--from", "me@probe.example"]);
-        command.args(["--format", "jsonl", "--history", "none", "--timeout", "5s"]);
+        command.arg("run").arg(&case.domain).args(["--format", "jsonl", "--history", "none", "--timeout", "5s"]);
         // On loopback nobody is bothered, and no refusal is a reason to come back later.
         command.args(["--rate", "6000/min", "--per-provider", "8", "--ignore-rest"]);
-        if !case.flags.iter().any(|flag| flag == "--dns") {
-            command.args(["--dns", &self.dns]);
+        for (flag, value) in [("--dns", &*self.dns), ("--port", &self.port), ("--from", "me@probe.example")] {
+            if !case.flags.iter().any(|given| given == flag) {
+                command.args([flag, value]);
+            }
         }
         for source in case.ends.iter().filter_map(|end| end.source.as_ref()) {
             command.args(["--source", source]);
@@ -213,32 +214,6 @@ impl Parts {
         command.output().unwrap()
     }
 
-    /// Sends swaks where the session went and says what it found otherwise.
-    fn compare(&self, case: &Case, flags: &[String], session: &Value) -> Option<String> {
-        let text = |field: &str| session[field].as_str().unwrap_or_default();
-        let port = session["port"].to_string();
-        let output = Command::new("swaks")
-            .args(["--server", text("address"), "--port", &port, "--local-interface", text("source")])
-            .args(["--helo", text("ehlo"), "--from", "me@probe.example", "--timeout", "5"])
-            .args(["--to", session["to"].as_str().unwrap_or("nobody@aol.com")])
-            .args(flags)
-            .output()
-            .unwrap();
-        let swaks = Swaks::read(&output);
-        let completed = session["kind"] == "completed";
-        let stage = match text("stage") {
-            _ if completed => "-",
-            // swaks has one exit code for the command and the handshake.
-            "starttls" => "tls",
-            stage => stage,
-        };
-        let same = swaks.stage == stage && swaks.code == session["code"].as_u64();
-        (!same).then(|| {
-            let transcript = String::from_utf8_lossy(&output.stdout);
-            format!("{} to {}: {stage} {} but {swaks:?} in\n{transcript}", case.name, text("address"), session["code"])
-        })
-    }
-
     fn log(&self) -> String {
         std::fs::read_to_string(self.dir.join("maillog")).unwrap()
     }
@@ -250,7 +225,7 @@ impl Parts {
     /// How many connections Postfix had from each source since the log was of that size. The log
     /// is written by a process of its own, so this waits until that many sessions are over.
     fn seen_since(&self, size: usize, sessions: usize) -> BTreeMap<String, usize> {
-        let end = Instant::now() + Duration::from_secs(10);
+        let end = Instant::now() + Duration::from_secs(3);
         loop {
             let log = self.log();
             let new = &log[size..];
@@ -263,7 +238,7 @@ impl Parts {
                 }
                 return seen;
             }
-            std::thread::yield_now();
+            std::thread::park_timeout(Duration::from_millis(2));
         }
     }
 }
@@ -351,6 +326,32 @@ fn differs(session: &Value, end: &End) -> Option<String> {
     (!text.is_empty()).then(|| format!("{} to {}: {text}{session}", session["source"], session["address"]))
 }
 
+/// Sends swaks where the session went and says what it found otherwise.
+fn compare(flags: &[String], session: &Value) -> Option<String> {
+    let text = |field: &str| session[field].as_str().unwrap_or_default();
+    let port = session["port"].to_string();
+    let output = Command::new("swaks")
+        .args(["--server", text("address"), "--port", &port, "--local-interface", text("source")])
+        .args(["--helo", text("ehlo"), "--from", "me@probe.example", "--timeout", "5"])
+        .args(["--to", session["to"].as_str().unwrap_or("nobody@aol.com")])
+        .args(flags)
+        .output()
+        .unwrap();
+    let swaks = Swaks::read(&output);
+    let completed = session["kind"] == "completed";
+    let stage = match text("stage") {
+        _ if completed => "-",
+        // swaks has one exit code for the command and the handshake.
+        "starttls" => "tls",
+        stage => stage,
+    };
+    let same = swaks.stage == stage && swaks.code == session["code"].as_u64();
+    (!same).then(|| {
+        let transcript = String::from_utf8_lossy(&output.stdout);
+        format!("{}: {} {stage} {}, but {swaks:?} in\n{transcript}", text("address"), session["kind"], session["code"])
+    })
+}
+
 /// How swaks ended.
 #[derive(Debug)]
 struct Swaks {
@@ -370,6 +371,7 @@ impl Swaks {
                 Some((" -> " | " ~> ", command)) => asked = command,
                 Some(("<-  " | "<~  ", text)) => reply = Some((text, false)),
                 Some(("<** " | "<~* ", text)) => reply = Some((text, true)),
+                Some(("=== ", text)) if text.starts_with("TLS started") => reply = None,
                 _ => {}
             }
         }

@@ -107,9 +107,10 @@ fn every_case_is_read_as_it_says() {
 type Mangle = fn(&str) -> String;
 
 /// What happens to a text on its way into a form, and which fields must survive it.
-const MANGLES: [(&str, Mangle, &[&str]); 10] = [
+const MANGLES: [(&str, Mangle, &[&str]); 11] = [
     ("curly quotes and dashes", |text| curly(text), ALL),
     ("no brackets", |text| text.replace(['<', '>', '[', ']'], " "), ALL),
+    ("brackets gone without a trace", |text| text.replace(['<', '>', '[', ']'], ""), ALL),
     (
         "HTML entities",
         |text| {
@@ -194,4 +195,50 @@ fn pasting_changes_nothing_that_is_said() {
     }
     assert!(tried > 100);
     assert!(wrong.is_empty(), "{} wrong of {tried}\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// What real mailers wrote when a scripted provider refused them: `expected.jsonl` is what the provider
+/// did, `stated.txt` which of it each file states.
+#[test]
+fn real_logs_and_bounces_say_what_happened() {
+    let dir = std::path::Path::new("tests/reports/mta");
+    let (mut stated, mut wrong) = (Vec::new(), Vec::new());
+    for line in fs::read_to_string(dir.join("expected.jsonl")).unwrap().lines() {
+        let truth: serde_json::Value = serde_json::from_str(line).unwrap();
+        let mails = truth["eml"].as_array().unwrap().iter();
+        for file in mails.chain([&truth["log"]]).filter_map(|file| file.as_str()) {
+            let reading = Reader::new().read(file, &fs::read(dir.join(file)).unwrap());
+            let mut says = std::collections::BTreeSet::new();
+            for report in &reading.reports {
+                let said = serde_json::to_value(report).unwrap();
+                let open = report.candidates.iter().any(|stage| stage.as_str() == truth["stage"]);
+                for (field, name) in [
+                    ("stage", "stage"),
+                    ("code", "code"),
+                    ("mx", "mx"),
+                    ("address", "address"),
+                    ("domain", "domain"),
+                    ("source", "source"),
+                ] {
+                    let wanted = if field == "domain" {
+                        truth["recipient"].as_str().unwrap().split('@').nth(1).unwrap().into()
+                    } else {
+                        truth[field].clone()
+                    };
+                    if said[field] == wanted && !wanted.is_null() {
+                        says.insert(name);
+                    } else if field == "stage" && open {
+                        says.insert("stage?");
+                    } else if !said[field].is_null() {
+                        wrong.push(format!("{file}: {field} is {}, and was {wanted}", said[field]));
+                    }
+                }
+            }
+            stated.push(format!("{file}: {}\n", says.into_iter().collect::<Vec<_>>().join(" ")));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+    let (stated, recorded) = (stated.concat(), fs::read_to_string(dir.join("stated.txt")).unwrap_or_default());
+    let changed: Vec<&str> = stated.lines().filter(|line| !recorded.lines().any(|other| other == *line)).collect();
+    assert!(stated == recorded, "{} lines are not as recorded:\n{}", changed.len(), changed.join("\n"));
 }

@@ -1,30 +1,31 @@
 //! The simulated provider, spoken to over raw sockets by a client that knows nothing but the
 //! dialog notation: `sim/*.toml` are scenarios, `sim/*.txt` beside them the conversations that
-//! clients have with them, one after the other, `sim/*.dns` the questions and answers, and
+//! clients have with them, one after the other, or with the one that they name, `sim/*.dns` the
+//! questions and answers, and
 //! `sim/bad/*.toml` files that are not scenarios, with what is said about them in their first line.
 
 #[path = "sim/client.rs"]
 mod client;
+#[path = "sim/question.rs"]
+mod question;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hickory_proto::op::{Message, MessageType, OpCode, Query};
-use hickory_proto::rr::{Name, RData};
 use mxprobe::record::{Confidence, Diagnosis, DiagnosisKind};
 use mxprobe::sim::{Ended, Ports, Provider, Scenario, Seen};
 use mxprobe::smtp::dialog::{Act, Dialog, escape};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 use tokio_rustls::{TlsConnector, rustls};
 
 use client::{Client, client_config, connect, connect_from, read_line};
+use question::ask;
 
 /// How long anything that is to come may take.
 const SOON: Duration = Duration::from_secs(10);
@@ -36,11 +37,14 @@ async fn conversations_go_as_written() {
     let files = files("tests/sim", "txt");
     assert!(!files.is_empty());
     for file in files {
-        let provider = start(&file.with_extension("toml")).await;
+        let mut provider = start(&file.with_extension("toml")).await;
         let text = std::fs::read_to_string(&file).unwrap();
         for (number, conversation) in text.split("\n----\n").enumerate() {
             let dialog: Dialog = conversation.parse().unwrap();
             let about = format!("{}, conversation {}: {:?}", file.display(), number + 1, dialog.about);
+            if let Some(scenario) = dialog.setting("scenario") {
+                provider = start(&Path::new("scenarios").join(scenario)).await;
+            }
             let before = provider.seen().len();
             let mut ended = provider.ended();
             timeout(SOON, converse(&provider, &dialog, &about)).await.expect(&about);
@@ -135,6 +139,15 @@ fn what_is_no_scenario_is_named() {
         assert_eq!(error.to_string(), wanted);
         assert!(text.get(error.span()).is_some(), "{name}: {:?}", error.span());
     }
+}
+
+#[test]
+fn the_scenario_in_the_documentation_is_one() {
+    let text = std::fs::read_to_string("src/sim.rs").unwrap();
+    let lines = text.lines().skip_while(|line| *line != "//! ```toml").skip(1).take_while(|line| *line != "//! ```");
+    let toml: Vec<_> = lines.map(|line| line.trim_start_matches("//!").trim_start()).collect();
+    assert!(toml.len() > 20);
+    Scenario::parse("src/sim.rs", &toml.join("\n")).unwrap();
 }
 
 #[tokio::test]
@@ -288,6 +301,8 @@ async fn a_closed_address_refuses_and_a_stopped_provider_lets_go() {
     let port = provider.port();
     let refused = connect("127.0.0.1", "127.1.0.2", port).await.unwrap_err();
     assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    let taken = std::net::TcpListener::bind(("127.1.0.2", port)).unwrap_err();
+    assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
     let mut stream = connect("127.0.0.1", "127.1.0.1", port).await.unwrap();
     read_line(&mut stream).await;
     let seen = provider.stop().await;
@@ -337,59 +352,6 @@ async fn certificates_are_as_right_or_wrong_as_the_scenario_says() {
         };
         assert!(found.contains(wanted), "{kind}: {found}");
     }
-}
-
-/// Asks `udp|tcp NAME TYPE` and writes the answer down.
-async fn ask(server: SocketAddr, question: &str) -> String {
-    let [transport, name, rtype]: [&str; 3] =
-        question.split(' ').collect::<Vec<_>>().try_into().expect("transport, name and type");
-    let mut query = Message::new(7, MessageType::Query, OpCode::Query);
-    query.add_query(Query::query(Name::from_ascii(name).unwrap(), rtype.parse().unwrap()));
-    let query = query.to_vec().unwrap();
-    let answer = match transport {
-        "udp" => {
-            let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-            socket.send_to(&query, server).await.unwrap();
-            let mut answer = vec![0; 4096];
-            let Ok(length) =
-                timeout(if name.contains("silent") { NOTHING } else { SOON }, socket.recv(&mut answer)).await
-            else {
-                return "= silence".to_owned();
-            };
-            answer.truncate(length.unwrap());
-            answer
-        }
-        "tcp" => {
-            let mut stream = TcpStream::connect(server).await.unwrap();
-            let length = u16::try_from(query.len()).unwrap().to_be_bytes();
-            stream.write_all(&[&length[..], &query].concat()).await.unwrap();
-            let length = timeout(SOON, stream.read_u16()).await.unwrap().unwrap();
-            let mut answer = vec![0; length.into()];
-            stream.read_exact(&mut answer).await.unwrap();
-            answer
-        }
-        other => panic!("{other} is neither udp nor tcp"),
-    };
-    let answer = Message::from_vec(&answer).unwrap();
-    assert_eq!(answer.metadata.id, 7);
-    let mut text = format!("= {:?}", answer.metadata.response_code).to_lowercase();
-    for (set, flag) in [(answer.metadata.authoritative, " aa"), (answer.metadata.truncation, " tc")] {
-        text += if set { flag } else { "" };
-    }
-    let mut lines: Vec<_> = answer
-        .answers
-        .iter()
-        .map(|record| match &record.data {
-            RData::TXT(data) => {
-                let strings: Vec<_> = data.txt_data.iter().map(|string| escape(string)).collect();
-                format!("{} {} TXT {strings:?}", record.name, record.ttl)
-            }
-            _ => record.to_string(),
-        })
-        .collect();
-    lines.sort();
-    lines.extend(answer.authorities.iter().map(|record| format!("authority {} {}", record.name, record.record_type())));
-    [text, lines.join("\n")].join(if lines.is_empty() { "" } else { "\n" })
 }
 
 async fn start(file: &Path) -> Provider {

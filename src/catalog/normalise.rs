@@ -51,23 +51,18 @@ fn plain_char(c: char) -> char {
 
 /// The words, normalised one by one, without what the lines of one reply repeat.
 fn unrepeated(text: &str) -> Vec<String> {
-    let mut words = text.split_whitespace().peekable();
     let mut kept: Vec<String> = Vec::new();
-
-    let mut code = None;
-    let mut several_lines = false;
-    let mut first = "";
-    if let Some(word) = words.peek()
-        && let Some((digits, rest)) = split_code(word)
-    {
-        (code, several_lines, first) = (Some(digits), rest.is_some(), rest.unwrap_or_default());
-        kept.push(digits.to_owned());
-        words.next();
-    }
-
-    let mut enhanced = None;
+    let (mut code, mut several_lines, mut enhanced) = (None, false, None);
+    // Whether nothing was met yet but the server's name and the codes.
     let mut opening = true;
-    for mut word in std::iter::once(first).chain(words) {
+    for mut word in text.split_whitespace() {
+        if kept.is_empty()
+            && let Some((digits, rest)) = split_code(word)
+        {
+            kept.push(digits.to_owned());
+            (code, several_lines) = (Some(digits), rest.is_some());
+            word = rest.unwrap_or_default();
+        }
         while let Some(rest) = code.and_then(|code| word.strip_prefix(code)?.strip_prefix('-')) {
             word = rest;
         }

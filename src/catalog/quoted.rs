@@ -29,7 +29,8 @@ pub fn addresses_named(text: &str) -> Vec<IpAddr> {
 }
 
 /// The address that starts at a byte, and where it ends. Nothing that could be part of a longer
-/// number or name is one, nor what a placeholder follows: it stands for the rest of such a name.
+/// number or name is one, nor what a placeholder touches: it stands for the
+/// rest of such a name.
 pub(super) fn address_at(text: &str, at: usize) -> Option<(IpAddr, usize)> {
     let bytes = text.as_bytes();
     match bytes[at] {
@@ -46,7 +47,7 @@ pub(super) fn is_category(dash_before: bool, behind: &str) -> bool {
 
 fn v4_at(text: &str, at: usize) -> Option<(IpAddr, usize)> {
     let bytes = text.as_bytes();
-    let joined = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'{';
+    let joined = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'{' | b'}');
     let before = |n: usize| at.checked_sub(n).map(|i| bytes[i]);
     if before(1).is_some_and(|b| joined(b) || b == b'.')
         || before(1) == Some(b'-') && before(2).is_some_and(|b| b.is_ascii_alphanumeric())
@@ -70,7 +71,7 @@ fn v6_at(text: &str, at: usize) -> Option<(IpAddr, usize)> {
     const LONGEST: usize = 47;
     let bytes = text.as_bytes();
     match at.checked_sub(1).map(|i| bytes[i]) {
-        Some(b) if b.is_ascii_alphanumeric() || b == b'.' || b == b'_' => return None,
+        Some(b) if b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'}') => return None,
         // `IPv6:2001:db8::1` is one behind a word, `1:2:3` is part of something longer.
         Some(b':') => {
             let word = bytes[..at - 1].iter().rev().take_while(|b| b.is_ascii_alphanumeric());

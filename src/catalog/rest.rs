@@ -17,7 +17,9 @@ pub(super) fn rest(words: &Words<'_>) -> Option<Duration> {
     let text = head(words.text).to_ascii_lowercase();
     let is = |class, subject, detail| enhanced == Some(Enhanced { class, subject, detail });
 
-    let by_tag = words.tag().and_then(by_tag);
+    // Some tags stand without brackets, and one reply may hold two.
+    let in_text = head(words.text).split(|c: char| !c.is_ascii_alphanumeric() && c != ':');
+    let by_tag = in_text.chain(words.tag()).filter_map(by_tag);
     let by_words = [
         (code == Some(521), DAY),
         (code.is_none_or(|code| code == 553) && is(5, 7, 2) && text.contains("will not succeed"), DAY),

@@ -22,15 +22,12 @@ use crate::wire::Trust;
 pub(super) fn demo(args: &DemoArgs) -> Done {
     let mut show = Show::open(&args.output.with(args.format), args.record.as_deref())?;
     let scenario = Scenario::parse("aol-2012.toml", Scenario::aol_2012()).map_err(Failure::config)?;
-    show.preface(&format!(
-        "{}. The provider is simulated: it runs on this host's loopback and is probed over real sockets.\n\n",
-        scenario.description
-    ));
+    show.preface(&format!("{}\n\n", scenario.description));
     runtime()?.block_on(async {
         let provider = Provider::start(scenario, Ports::default()).await;
         let provider = provider.map_err(|e| Failure::ours(format!("the simulated provider: {e}")))?;
         let end = shown(setup(&provider, args)?, show).await?;
-        let told = end.diagnoses.is_empty() || provider.scenario().is_told_by(&end.diagnoses);
+        let told = end.unread || end.diagnoses.is_empty() || provider.scenario().is_told_by(&end.diagnoses);
         Ok(match end.status {
             0 | 1 => u8::from(!told),
             ours => ours,

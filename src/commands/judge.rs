@@ -41,21 +41,22 @@ pub(super) fn judge(args: &JudgeArgs) -> Done {
                 Line::Run(run) => last.clone_from(&run.run),
                 _ => {}
             }
-            if args.format != Format::Jsonl {
-                written(sink.line(&line))?;
+            if args.format != Format::Jsonl && !written(sink.line(&line))? {
+                return Ok(0);
             }
             evidence.add(line);
         }
     }
-    let diagnoses = diagnose(&evidence, &catalog);
+    let diagnoses = diagnose(&evidence, catalog);
     let healthy = diagnoses.iter().all(|diagnosis| diagnosis.kind == DiagnosisKind::Healthy);
     let exit = u8::from(!healthy);
     for diagnosis in diagnoses {
         last.clone_from(&diagnosis.run);
-        written(sink.line(&Line::Diagnosis(Box::new(diagnosis))))?;
+        if !written(sink.line(&Line::Diagnosis(Box::new(diagnosis))))? {
+            return Ok(0);
+        }
     }
-    let summary: Summary = tally.summary(&last, 0.0, exit);
-    written(sink.line(&Line::Summary(summary)))?;
-    written(sink.finish())?;
-    Ok(exit)
+    let summary: Summary = tally.summary(&last, None, exit);
+    let read = written(sink.line(&Line::Summary(summary)))? && written(sink.finish())?;
+    Ok(if read { exit } else { 0 })
 }

@@ -16,6 +16,7 @@ use crate::probe::Probe;
 use crate::record::Diagnosis;
 use crate::run::{self, Setup};
 use crate::stage::Stage;
+use crate::visible::visible;
 use crate::wire::Trust;
 
 pub(super) fn run(args: RunArgs) -> Done {
@@ -43,30 +44,37 @@ pub(super) async fn shown(setup: Setup, show: Show) -> Result<End, Failure> {
     let (stop, cancel) = watch::channel(false);
     let (tell, events) = mpsc::channel(256);
     let stop = Arc::new(stop);
-    stop_on_signals(Arc::clone(&stop))?;
+    stop_on_signals(Arc::clone(&stop), "open sessions say QUIT")?;
     let running = tokio::spawn(run::run(setup, tell, cancel));
     let shown = show.all(events, &stop).await;
     let summary = running.await.map_err(|e| Failure::ours(format!("the run broke off: {e}")))?;
+    if dry_run {
+        for budget in &shown.budgets {
+            let _ = writeln!(io::stderr(), "mxprobe: budget: {}", visible(budget));
+        }
+    }
     let nagios = shown.nagios;
     let status = match (summary, shown.failure) {
         (Err(error), _) => {
             return Err(Failure { status: if nagios.is_some() { 3 } else { 2 }, ..Failure::config(error) });
         }
         (Ok(_), Some(failure)) => failure.status,
-        (Ok(_), None) if dry_run => 0,
+        (Ok(_), None) if dry_run || shown.unread => 0,
         (Ok(summary), None) => nagios.unwrap_or(summary.exit),
     };
-    Ok(End { status, diagnoses: shown.diagnoses })
+    Ok(End { status, diagnoses: shown.diagnoses, unread: shown.unread })
 }
 
 /// What a run that was shown came to.
 pub(super) struct End {
     pub(super) status: u8,
     pub(super) diagnoses: Vec<Diagnosis>,
+    /// Nobody read standard output to its end, and the run may have stopped for that.
+    pub(super) unread: bool,
 }
 
 /// The first SIGINT or SIGTERM ends the run in order, the second at once.
-pub(super) fn stop_on_signals(stop: Arc<watch::Sender<bool>>) -> Result<(), Failure> {
+pub(super) fn stop_on_signals(stop: Arc<watch::Sender<bool>>, how: &'static str) -> Result<(), Failure> {
     let listen = |kind| signal(kind).map_err(|e| Failure::ours(format!("signals: {e}")));
     let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
     tokio::spawn(async move {
@@ -77,7 +85,7 @@ pub(super) fn stop_on_signals(stop: Arc<watch::Sender<bool>>) -> Result<(), Fail
             }
         };
         next().await;
-        let _ = writeln!(io::stderr(), "mxprobe: stopping: open sessions say QUIT");
+        let _ = writeln!(io::stderr(), "mxprobe: stopping: {how}");
         let _ = stop.send(true);
         let status = next().await;
         std::process::exit(status);

@@ -42,6 +42,7 @@ pub(super) struct Show {
     /// Kept for the status that monitoring systems want.
     lines: Vec<Line>,
     diagnoses: Vec<Diagnosis>,
+    budgets: Vec<String>,
     progress: Option<Progress>,
     wants_progress: bool,
     quiet: bool,
@@ -65,6 +66,7 @@ impl Show {
             format: output.format,
             lines: Vec::new(),
             diagnoses: Vec::new(),
+            budgets: Vec::new(),
             progress: None,
             wants_progress: output.progress == When::Auto && io::stderr().is_terminal() && !output.quiet,
             quiet: output.quiet,
@@ -85,7 +87,10 @@ impl Show {
         while let Some(event) = events.recv().await {
             match event {
                 Event::Line(line) => self.line(&line),
-                Event::Planned { sessions, lasts, left_out } => self.planned(sessions, lasts, &left_out),
+                Event::Planned { sessions, lasts, left_out, budgets } => {
+                    self.planned(sessions, lasts, &left_out);
+                    self.budgets = budgets;
+                }
                 Event::Transcript(_, dialog) => self.out(&format!("{dialog}\n")),
             }
             if self.out.is_none() && self.record.is_none() {
@@ -97,7 +102,10 @@ impl Show {
         }
         self.tell(|sink| sink.finish());
         let status = (self.format == Format::Nagios).then(|| nagios::status(&self.lines));
-        Shown { nagios: status, diagnoses: self.diagnoses, failure: self.failure }
+        // Given up without a failure: the reader went away.
+        let unread = self.out.is_none() && self.failure.is_none();
+        let Self { diagnoses, budgets, failure, .. } = self;
+        Shown { nagios: status, diagnoses, budgets, failure, unread }
     }
 
     fn line(&mut self, line: &Line) {
@@ -149,18 +157,15 @@ impl Show {
     /// An output that fails is given up and named, once; a reader that went away is not a failure.
     fn note(&mut self, written: io::Result<()>, record: Option<&str>) {
         let Err(error) = written else { return };
-        let message = match record {
-            Some(name) => {
-                self.record = None;
-                format!("--record {name}: {error}: the recording is not whole")
-            }
-            None => {
-                self.out = None;
-                format!("standard output: {error}")
-            }
+        let message = if let Some(name) = record {
+            self.record = None;
+            format!("--record {name}: {error}: the recording is not whole")
+        } else {
+            self.out = None;
+            format!("standard output: {error}")
         };
         if record.is_some() || error.kind() != io::ErrorKind::BrokenPipe {
-            let _ = writeln!(io::stderr(), "mxprobe: {}", visible(&message));
+            let _ = writeln!(io::stderr(), "error: {}", visible(&message));
             self.failure.get_or_insert(Failure::ours(message));
         }
     }
@@ -171,6 +176,10 @@ pub(super) struct Shown {
     /// The status for a monitoring system, where that is the format.
     pub(super) nagios: Option<u8>,
     pub(super) diagnoses: Vec<Diagnosis>,
+    /// What the plan takes from each provider's budgets.
+    pub(super) budgets: Vec<String>,
     /// An output that could not be written, already told.
     pub(super) failure: Option<Failure>,
+    /// Nobody read standard output to its end.
+    pub(super) unread: bool,
 }

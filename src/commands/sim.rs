@@ -1,17 +1,18 @@
 //! `sim`: serves a scripted provider, DNS and SMTP, on loopback until it is told to stop.
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::sync::Arc;
 
-use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::watch;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::sync::{broadcast, watch};
 
 use super::run::stop_on_signals;
 use super::{Done, Failure, print, runtime};
 use crate::cli::sim::SimArgs;
 use crate::drive::turned;
-use crate::sim::{Ports, Provider, Scenario, Seen};
+use crate::sim::{Ended, Ports, Provider, Scenario, Seen};
 
 pub(super) fn sim(args: &SimArgs) -> Done {
     let name = args.scenario.display().to_string();
@@ -27,9 +28,11 @@ pub(super) fn sim(args: &SimArgs) -> Done {
         let provider = provider.map_err(|e| Failure::config(format!("{name}: the ports cannot be served: {e}")))?;
         print(invitation(&provider).as_bytes())?;
         let (stop, cancel) = watch::channel(false);
-        stop_on_signals(Arc::new(stop))?;
-        serve(&provider, log, cancel).await?;
+        stop_on_signals(Arc::new(stop), "the provider goes down")?;
+        let mut book = Book { ended: provider.ended(), log };
+        book.keep(cancel).await?;
         provider.stop().await;
+        book.close()?;
         Ok(0)
     })
 }
@@ -42,29 +45,52 @@ fn invitation(provider: &Provider) -> String {
     let sources: Vec<_> = scenario.probe.sources.iter().map(|ip| format!(" --source {ip}")).collect();
     let mut text = format!("{} (a simulated provider)\ndns   {dns}\n", scenario.description);
     for (address, host) in provider.addresses() {
-        text.push_str(&format!("smtp  {address}:{port} {host}\n"));
+        let _ = writeln!(text, "smtp  {address}:{port} {host}");
     }
-    text.push_str(&format!("try   mxprobe run {} --dns {dns} --port {port}{}\n", targets.join(" "), sources.concat()));
+    let _ = writeln!(text, "try   mxprobe run {} --dns {dns} --port {port}{}", targets.join(" "), sources.concat());
     text
 }
 
-/// Writes down every connection as it ends, until the operator stops it.
-async fn serve(provider: &Provider, mut log: Option<File>, mut cancel: watch::Receiver<bool>) -> Result<(), Failure> {
-    let mut ended = provider.ended();
-    loop {
-        let seen = tokio::select! {
-            () = turned(&mut cancel) => return Ok(()),
-            seen = ended.recv() => seen,
-        };
-        match (seen, &mut log) {
-            (Ok(seen), Some(file)) => {
-                writeln!(file, "{}", line(&seen)).map_err(|e| Failure::ours(format!("--log: {e}")))?;
+/// Writes connections down as they end.
+struct Book {
+    ended: broadcast::Receiver<Seen>,
+    log: Option<File>,
+}
+
+impl Book {
+    /// Until the operator stops it.
+    async fn keep(&mut self, mut cancel: watch::Receiver<bool>) -> Result<(), Failure> {
+        loop {
+            tokio::select! {
+                () = turned(&mut cancel) => return Ok(()),
+                seen = self.ended.recv() => match seen {
+                    Ok(seen) => self.enter(&seen)?,
+                    Err(RecvError::Lagged(missed)) => self.missed(missed),
+                    Err(RecvError::Closed) => return Ok(()),
+                },
             }
-            (Err(RecvError::Lagged(missed)), Some(_)) => {
-                let _ = writeln!(io::stderr(), "mxprobe: --log: {missed} connections were too many to write down");
+        }
+    }
+
+    /// What ended together with the provider, or just before it.
+    fn close(mut self) -> Result<(), Failure> {
+        loop {
+            match self.ended.try_recv() {
+                Ok(seen) => self.enter(&seen)?,
+                Err(TryRecvError::Lagged(missed)) => self.missed(missed),
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return Ok(()),
             }
-            (Err(RecvError::Closed), _) => return Ok(()),
-            _ => {}
+        }
+    }
+
+    fn enter(&mut self, seen: &Seen) -> Result<(), Failure> {
+        let Some(log) = &mut self.log else { return Ok(()) };
+        writeln!(log, "{}", line(seen)).map_err(|e| Failure::ours(format!("--log: {e}")))
+    }
+
+    fn missed(&self, missed: u64) {
+        if self.log.is_some() {
+            let _ = writeln!(io::stderr(), "mxprobe: --log: {missed} connections were too many to write down");
         }
     }
 }
@@ -84,6 +110,6 @@ fn line(seen: &Seen) -> serde_json::Value {
         "tls": seen.tls,
         "commands": seen.commands,
         "message-bytes": seen.message_bytes,
-        "ended": seen.ended.map(|ended| ended.as_str()),
+        "ended": seen.ended.map(Ended::as_str),
     })
 }

@@ -95,7 +95,7 @@ impl Resolvers {
             let left = u32::try_from(self.servers.len() - i).unwrap_or(u32::MAX);
             let until = now + deadline.saturating_duration_since(now) / left;
             let permit = timeout_at(until, self.permits.acquire()).await;
-            let (at, now) = (Timestamp::now(), Instant::now());
+            let (at, now) = (record::stamp(Timestamp::now()), Instant::now());
             let answer = match permit {
                 Ok(_permit) => ask::exchange(server, name, rtype, until).await,
                 Err(_) => Err(LookupError::Timeout),
@@ -122,7 +122,7 @@ impl Resolvers {
         if self.servers.is_empty() {
             self.note(Lookup {
                 run: String::new(),
-                at: Timestamp::now(),
+                at: record::stamp(Timestamp::now()),
                 name: shown_name(name),
                 rtype: rtype.to_string(),
                 resolver: "none".to_owned(),

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::case::Case;
-use super::evidence::Trial;
 use super::sentences::{self, diagnosis, list, main_sign, visible};
 use super::time::{by_words, windows};
+use super::trial::Trial;
 use super::{Found, SoFar};
 use crate::catalog::Scope;
 use crate::record::{Check, CheckName, CheckResult, Confidence, DiagnosisKind, Elsewhere, Kind};
@@ -79,7 +79,7 @@ pub(super) fn auth_or_fcrdns(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Fou
         d.notes = sentences::notes(case, &failures);
         found.diagnoses.push(d);
         let explained: BTreeSet<_> = failures.iter().map(|t| std::ptr::from_ref::<Trial>(t)).collect();
-        found.explain(left, |t| explained.contains(&std::ptr::from_ref(t)));
+        found.excuse(left, |t| explained.contains(&std::ptr::from_ref(t)));
     }
     found
 }

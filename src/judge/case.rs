@@ -7,8 +7,9 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use super::evidence::{Evidence, Trial};
+use super::evidence::Evidence;
 use super::names::{Addr, Name, Names, Said};
+use super::trial::Trial;
 use crate::catalog::{Catalog, Rule, Words};
 use crate::record::{Check, CheckName, CheckResult, Kind, Lookup, Role, Variant};
 use crate::smtp::reply::{Code, Enhanced};
@@ -45,32 +46,54 @@ impl Ground {
         lookups.sort_by(|a, b| lookup_key(a).cmp(&lookup_key(b)));
         let mut checks = evidence.checks.clone();
         checks.sort_by(|a, b| check_key(a).cmp(&check_key(b)));
+        let meant: BTreeSet<Name> =
+            evidence.targets.iter().filter_map(|t| names.find(evidence.names.text(*t))).collect();
         let ground = Self { names, controls, lookups, checks, fared };
-        let targets = ground.targets(trials);
+        let targets = ground.targets(trials, &meant);
         (ground, targets)
     }
 
-    /// The sessions by target; without any, the domains that were looked up.
-    fn targets(&self, trials: Vec<Trial>) -> BTreeMap<Option<Name>, Vec<Trial>> {
+    /// The sessions by target, `meant` or not; without any, the domains that were looked up.
+    fn targets(&self, trials: Vec<Trial>, meant: &BTreeSet<Name>) -> BTreeMap<Option<Name>, Vec<Trial>> {
         let mut targets: BTreeMap<Option<Name>, Vec<Trial>> = BTreeMap::new();
         match trials.first().map(|t| t.domain) {
-            None => {
-                let asked = self.lookups.iter().filter(|l| l.rtype.eq_ignore_ascii_case("MX"));
-                targets.extend(asked.map(|l| (self.names.find(&host(&l.name)), Vec::new())));
-                if targets.is_empty() {
-                    targets.insert(None, Vec::new());
-                }
-            }
             Some(only) if trials.iter().all(|t| t.domain == only) => {
                 targets.insert(only, trials);
             }
-            Some(_) => {
+            _ => {
                 for t in trials {
                     targets.entry(t.domain).or_default().push(t);
                 }
             }
         }
+        let asked = |l: &&Lookup| l.rtype.eq_ignore_ascii_case("MX") && !self.is_control(&host(&l.name));
+        let domains: BTreeSet<Name> =
+            self.lookups.iter().filter(asked).filter_map(|l| self.names.find(&host(&l.name))).collect();
+        targets.extend(
+            domains
+                .intersection(meant)
+                .map(|d| (Some(*d), Vec::new()))
+                .filter(|(d, _)| !targets.contains_key(d))
+                .collect::<Vec<_>>(),
+        );
+        if targets.is_empty() {
+            // Of what was looked up, the domains that did not resolve explain that there is no session.
+            let resolved: BTreeSet<_> =
+                self.lookups.iter().filter(|l| !l.answers.is_empty()).map(|l| host(&l.name)).collect();
+            let unresolved = domains.iter().filter(|d| !resolved.contains(self.names.text(**d)));
+            targets.extend(unresolved.map(|d| (Some(*d), Vec::new())));
+        }
+        if targets.is_empty() {
+            targets.extend(domains.iter().map(|d| (Some(*d), Vec::new())));
+        }
+        if targets.is_empty() {
+            targets.insert(None, Vec::new());
+        }
         targets
+    }
+
+    fn is_control(&self, name: &str) -> bool {
+        self.names.find(name).is_some_and(|n| self.controls.iter().any(|t| t.domain == Some(n)))
     }
 }
 
@@ -180,6 +203,12 @@ impl<'a> Case<'a> {
     ) -> (Self, Vec<Trial>) {
         let aside = trials.iter().filter(|t| !says_something(t)).copied().collect();
         trials.retain(says_something);
+        // Where nobody else spoke, the neutral sources are the ones it is about.
+        if trials.iter().all(|t| t.role == Role::Neutral) {
+            for t in &mut trials {
+                t.role = Role::Target;
+            }
+        }
         let own: BTreeSet<Addr> = trials.iter().filter_map(|t| t.address).collect();
         let mut controls: BTreeMap<Addr, Control> = BTreeMap::new();
         for (&(source, address), &fared) in &ground.fared {

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::case::{Case, host};
-use super::evidence::Trial;
 use super::sentences::{diagnosis, list, plural, undecided, visible};
+use super::trial::Trial;
 use super::{Found, SoFar};
 use crate::record::{Confidence, Diagnosis, DiagnosisKind, Kind, Lookup, LookupError};
 use crate::stage::Stage;
@@ -132,8 +132,10 @@ fn unresolved_for_unknown_reasons(case: &Case<'_>, sessions: u64) -> Diagnosis {
 /// What is reported beside a diagnosis: exchangers that have no address while others do.
 pub(super) fn exchangers_without_address(case: &Case<'_>) -> Vec<String> {
     let failed = case.aside.iter().filter(|t| t.kind == Kind::DnsFailed);
-    let names: BTreeSet<&str> = failed.filter_map(|t| t.mx).map(|n| case.names().text(n)).collect();
-    names.into_iter().map(|mx| format!("mx-without-address: {}", visible(mx))).collect()
+    let mut names: BTreeSet<String> = failed.filter_map(|t| t.mx).map(|n| host(case.names().text(n))).collect();
+    let target = Target::new(case);
+    names.extend(target.exchangers.iter().filter(|mx| target.is_without_address(mx)).cloned());
+    names.into_iter().map(|mx| format!("mx-without-address: {}", visible(&mx))).collect()
 }
 
 /// Whether the resolver gave an answer, be it that there is none.
@@ -227,16 +229,18 @@ impl<'a> Target<'a> {
 
     /// All exchangers are names without an address: a fact only if each was asked and answered so.
     fn no_exchanger_resolves(&self) -> Option<String> {
-        let without = |mx: &String| {
-            let asked = self.of(mx, &["A", "AAAA"]);
-            let none = |l: &&Lookup| {
-                matches!(l.error, Some(LookupError::Nxdomain | LookupError::Nodata))
-                    || l.error.is_none() && l.answers.is_empty()
-            };
-            !asked.is_empty() && asked.iter().all(none)
-        };
-        (!self.exchangers.is_empty() && self.exchangers.iter().all(without))
+        (!self.exchangers.is_empty() && self.exchangers.iter().all(|mx| self.is_without_address(mx)))
             .then(|| format!("none of its exchangers has an address: {}", list(&self.exchangers)))
+    }
+
+    /// Whether the exchanger's addresses were asked for, and there is none.
+    fn is_without_address(&self, mx: &str) -> bool {
+        let asked = self.of(mx, &["A", "AAAA"]);
+        let none = |l: &&Lookup| {
+            matches!(l.error, Some(LookupError::Nxdomain | LookupError::Nodata))
+                || l.error.is_none() && l.answers.is_empty()
+        };
+        !asked.is_empty() && asked.iter().all(none)
     }
 
     /// The lookups without which nothing could be probed, that failed and were never answered.

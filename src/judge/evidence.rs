@@ -10,7 +10,8 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::names::{Addr, Name, Names, Said};
+use super::names::{Name, Names};
+use super::trial::{COUNTED, Trial};
 use crate::record::{Check, Kind, Line, Lookup, Passed, Role, Session, Variant};
 use crate::smtp::reply::{Code, Enhanced};
 use crate::stage::Stage;
@@ -25,64 +26,8 @@ pub struct Evidence {
     pub(crate) checks: Vec<Check>,
     /// The run of the last `run` line.
     pub(crate) run: Option<String>,
-}
-
-/// One session, or a count of deliveries, as far as the rules ask for it. The order is that of
-/// time, then of content.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) struct Trial {
-    /// Milliseconds since the epoch.
-    pub(crate) at: i64,
-    pub(crate) run: Option<Name>,
-    pub(crate) seq: u64,
-    pub(crate) source: Option<Addr>,
-    pub(crate) address: Option<Addr>,
-    pub(crate) role: Role,
-    pub(crate) variant: Variant,
-    pub(crate) domain: Option<Name>,
-    pub(crate) mx: Option<Name>,
-    pub(crate) backend: Option<Name>,
-    pub(crate) greeting: Option<Name>,
-    /// The names in the certificate.
-    pub(crate) certificate: Option<Name>,
-    pub(crate) seen_as: Option<Addr>,
-    pub(crate) from: Option<Name>,
-    pub(crate) to: Option<Name>,
-    pub(crate) until: Stage,
-    pub(crate) kind: Kind,
-    pub(crate) stage: Option<Stage>,
-    pub(crate) code: Option<Code>,
-    pub(crate) enhanced: Option<Enhanced>,
-    pub(crate) tag: Option<Name>,
-    pub(crate) said: Option<Said>,
-    /// What we say of it, where no reply does.
-    pub(crate) detail: Option<Name>,
-    /// Whether a handshake was begun.
-    pub(crate) tls: bool,
-    pub(crate) expected: bool,
-    pub(crate) inconsistent: bool,
-    pub(crate) overload: bool,
-    /// How many sessions this stands for: 1, or the count of a `passed` line.
-    pub(crate) weight: u64,
-}
-
-impl Trial {
-    pub(crate) fn failed(&self) -> bool {
-        self.kind != Kind::Completed
-    }
-
-    /// What it says of a stage: whether the session came that far and ended there; of the whole
-    /// session without a stage. `None` where it ended before.
-    pub(crate) fn failed_at(&self, question: Option<Stage>) -> Option<bool> {
-        let Some(asked) = question else { return Some(self.failed()) };
-        let came_to = if self.failed() { self.stage.unwrap_or(Stage::Resolve) } else { self.until };
-        (came_to >= asked).then(|| self.failed() && came_to == asked)
-    }
-
-    /// Whether it is a count of deliveries rather than a session.
-    pub(crate) fn counted(&self) -> bool {
-        self.seq == COUNTED
-    }
+    /// What the `run` lines say was probed.
+    pub(crate) targets: Vec<Name>,
 }
 
 /// What is wrong with a file of lines.
@@ -97,9 +42,6 @@ pub struct ReadError {
     pub problem: String,
 }
 
-/// Stands for the number of a session in what counts many.
-const COUNTED: u64 = u64::MAX;
-
 /// No line that this program writes comes near it.
 const LONGEST_LINE: usize = 16 << 20;
 
@@ -113,8 +55,14 @@ impl Evidence {
     /// Takes one line. Diagnoses, summaries and what repeats other lines are no evidence.
     pub fn add(&mut self, line: Line) {
         match line {
-            Line::Run(run) => self.run = Some(run.run),
-            Line::Lookup(lookup) => self.lookups.push(lookup),
+            Line::Run(run) => {
+                self.targets.extend(run.targets.iter().filter_map(|t| self.names.host(t)));
+                self.run = Some(run.run);
+            }
+            Line::Lookup(lookup) => {
+                self.names.host(&lookup.name);
+                self.lookups.push(lookup);
+            }
             Line::Check(check) => self.checks.push(check),
             Line::Session(session) => self.session(&Lean::from(&*session)),
             Line::Passed(passed) => self.passed(&passed),
@@ -197,10 +145,12 @@ impl Evidence {
             said: reply.map(|lines| names.said(lines)),
             detail: s.detail.as_ref().filter(|_| reply.is_none()).and_then(|t| names.name(&t.0)),
             tls: s.tls.is_some(),
+            verified: s.tls.as_ref().is_some_and(|t| t.verified),
             expected: s.expected && s.kind != Kind::Completed,
             inconsistent,
             overload,
             weight: 1,
+            spread: 0,
         };
         self.trials.push(trial);
     }
@@ -237,10 +187,12 @@ impl Evidence {
             said: None,
             detail: None,
             tls: false,
+            verified: false,
             expected: false,
             inconsistent: false,
             overload: false,
             weight: p.count,
+            spread: (to - from).abs() / 2,
         });
     }
 }
@@ -322,6 +274,8 @@ pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 struct LeanTls<'a> {
     #[serde(borrow, default)]
     names: Vec<Text<'a>>,
+    #[serde(default)]
+    verified: bool,
 }
 
 impl<'a> From<&'a str> for Text<'a> {
@@ -359,7 +313,7 @@ impl<'a> From<&'a Session> for Lean<'a> {
             notes: texts(&s.notes),
             detail: text(&s.detail),
             expected: s.expected && s.kind != Kind::Completed,
-            tls: s.tls.as_ref().map(|t| LeanTls { names: texts(&t.names) }),
+            tls: s.tls.as_ref().map(|t| LeanTls { names: texts(&t.names), verified: t.verified }),
         }
     }
 }

@@ -7,10 +7,10 @@ use std::collections::BTreeSet;
 
 use super::case::Case;
 use super::dns;
-use super::evidence::Trial;
 use super::sentences::{connections, diagnosis, list, percent, undecided, visible};
 use super::statistics::{could_have_missed, sample_size};
 use super::time::windows;
+use super::trial::Trial;
 use crate::record::{Confidence, Diagnosis, DiagnosisKind, Kind, Role};
 use crate::stage::Stage;
 

@@ -5,9 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::evidence::Trial;
 use super::names::{Addr, Name};
 use super::statistics::{fisher, float, ln_choose};
+use super::trial::Trial;
 use crate::record::{Confidence, Role};
 use crate::stage::Stage;
 
@@ -198,9 +198,37 @@ impl<U> Group<U> {
     }
 }
 
-/// The thresholds of the group rule.
+impl Group<Addr> {
+    /// Some of the group's sources, as a group of their own against the same rest.
+    pub(crate) fn part(&self, cells: &[Cell], sources: &BTreeSet<Addr>) -> Self {
+        let mut here = Totals::default();
+        for cell in cells.iter().filter(|c| sources.contains(&c.source) && self.over.contains(&c.address)) {
+            let count = cell.count(self.question);
+            if count.tried > 0 {
+                here.add(count);
+            }
+        }
+        let chosen = sources.len() as u64;
+        let (p, p_sessions) = corrected(here, self.rest, chosen, self.among, self.families);
+        let units = sources.iter().copied().collect();
+        Self { units, here, chosen, p, p_sessions, over: self.over.clone(), ..*self }
+    }
+}
+
+/// Fisher's p in cells and in sessions, times the ways to choose the group.
+fn corrected(here: Totals, rest: Totals, chosen: u64, among: u64, families: u64) -> (f64, f64) {
+    let choices = (ln_choose(among, chosen) + float(families).ln()).exp();
+    let p = |here: Count, rest: Count| (here.against(rest) * choices).min(1.0);
+    (p(here.cells, rest.cells), p(here.sessions, rest.sessions))
+}
+
+/// The thresholds of the group rule. Cells are counted first, since attempts within one are not
+/// independent; but where the sessions show less than the cells, the cells have failed by the one
+/// attempt that made a majority, and that is no group.
 pub(crate) fn grade(p: f64, p_sessions: f64) -> Option<Confidence> {
-    if p < 0.01 {
+    if p_sessions > p.max(0.01) {
+        None
+    } else if p < 0.01 {
         Some(Confidence::High)
     } else if p < 0.05 || p_sessions < 0.01 {
         Some(Confidence::Medium)
@@ -302,13 +330,18 @@ fn groups<U: Copy + Ord>(
         if alike || k as u64 + 1 == among || !here.cells.mostly_failed() || !rest.cells.mostly_passed() {
             continue;
         }
+        // A majority in each cell, of failures here and of passes there, can come of one attempt that
+        // differs: then nearly all sessions must fail here, or few there.
+        if !here.sessions.mostly_failed() && !rest.sessions.mostly_passed() {
+            continue;
+        }
         // The stage is the question only if most of what failed, failed there.
         let all_failed = here_over.values().map(|(_, failed)| failed).sum();
         if question.is_some() && !(Count { failed: here.sessions.failed, tried: all_failed }).mostly_failed() {
             continue;
         }
         let chosen = k as u64 + 1;
-        let choices = (ln_choose(among, chosen) + float(families).ln()).exp();
+        let (p, p_sessions) = corrected(here, rest, chosen, among, families);
         found.push(Group {
             units: order[..=k].iter().map(|(unit, _)| **unit).collect(),
             question,
@@ -318,8 +351,8 @@ fn groups<U: Copy + Ord>(
             chosen,
             among,
             families,
-            p: (here.cells.against(rest.cells) * choices).min(1.0),
-            p_sessions: (here.sessions.against(rest.sessions) * choices).min(1.0),
+            p,
+            p_sessions,
         });
     }
     found

@@ -9,7 +9,8 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use super::evidence::{Text, Trial};
+use super::evidence::Text;
+use super::trial::Trial;
 use crate::catalog::{addresses_named, normalise};
 
 /// A text: a host name, a mailbox, a run's id.

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::case::Case;
-use super::evidence::Trial;
-use super::names::Addr;
+use super::names::{Addr, Name};
 use super::sentences::{self, CONTROL, connections, diagnosis, list, undecided, visible};
 use super::time::windows;
+use super::trial::Trial;
 use super::{Found, SoFar};
 use crate::record::{Confidence, Diagnosis, DiagnosisKind, Elsewhere, Kind};
 use crate::stage::Stage;
@@ -54,11 +54,12 @@ fn elsewhere(left: &[&Trial]) -> Elsewhere {
 }
 
 /// How one source connects.
-#[derive(Clone, Copy, Default)]
+#[derive(Default)]
 struct Way {
     tried: u64,
     unconnected: u64,
     timed_out: u64,
+    at: BTreeSet<Addr>,
 }
 
 /// Row 5: no connection leaves this source, to whomever.
@@ -70,6 +71,7 @@ pub(super) fn egress_blocked(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Fou
         let (Some(source), Some(address)) = (t.source, t.address) else { continue };
         let way = ways.entry(source).or_default();
         way.tried += t.weight;
+        way.at.insert(address);
         if t.failed() && t.stage <= Some(Stage::Connect) {
             way.unconnected += t.weight;
             way.timed_out += if t.kind == Kind::TimedOut { t.weight } else { 0 };
@@ -103,9 +105,8 @@ pub(super) fn egress_blocked(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Fou
     let unstuck = ways.iter().filter(|(s, _)| !stuck.contains(s) && control(s).tried == 0);
     let silent: BTreeSet<Addr> = unstuck
         .filter(|(source, way)| {
-            let at = left.iter().filter(|t| t.source == Some(**source)).filter_map(|t| t.address);
-            let others = |a: Addr| connected_at.get(&a).is_some_and(|s| s.iter().any(|s| s != *source));
-            way.timed_out == way.tried && at.into_iter().any(others)
+            let others = |a: &Addr| connected_at.get(a).is_some_and(|s| s.iter().any(|s| s != *source));
+            way.timed_out == way.tried && way.at.iter().any(others)
         })
         .map(|(source, _)| *source)
         .collect();
@@ -192,18 +193,25 @@ fn no_control(case: &Case<'_>, left: &[&Trial], here: impl Fn(&Trial) -> bool, o
 pub(super) fn interception(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found {
     let mut found = Found::default();
     let targets: BTreeSet<Addr> = left.iter().filter_map(|t| t.address).collect();
-    let sources: BTreeSet<Addr> = left.iter().filter_map(|t| t.source).collect();
+    let mut of_source: BTreeMap<Addr, Paths<'_>> = BTreeMap::new();
+    for t in left {
+        if let Some(source) = t.source {
+            of_source.entry(source).or_default().target.push(t);
+        }
+    }
+    for t in case.ground.controls.iter().filter(|t| t.address.is_none_or(|a| !targets.contains(&a))) {
+        if let Some(paths) = t.source.and_then(|s| of_source.get_mut(&s)) {
+            paths.control.push(t);
+        }
+    }
     let mut caught: BTreeMap<Addr, String> = BTreeMap::new();
-    for source in sources {
-        let mine: Vec<&Trial> = left.iter().copied().filter(|t| t.source == Some(source)).collect();
-        let away = |t: &&Trial| t.source == Some(source) && t.address.is_none_or(|a| !targets.contains(&a));
-        let controls: Vec<&Trial> = case.ground.controls.iter().filter(away).collect();
+    for (source, paths) in of_source {
         let greetings = |of: &[&Trial]| of.iter().filter_map(|t| t.greeting).collect::<BTreeSet<_>>();
-        let (here, there) = (greetings(&mine), greetings(&controls));
+        let (here, there) = (greetings(&paths.target), greetings(&paths.control));
         if here.len() == 1 && here == there {
             let greeting = here.first().map_or("", |g| case.names().text(*g));
             caught.insert(source, format!("the control and the target greet alike, as {}", visible(greeting)));
-        } else if let Some(names) = foreign_certificate(case, &mine, &controls) {
+        } else if let Some(names) = foreign_certificate(case, &paths) {
             caught.insert(source, format!("every address shows the certificate of {}", visible(&names)));
         }
     }
@@ -231,30 +239,48 @@ pub(super) fn interception(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found
     found
 }
 
-/// The certificate of another operator that every address of the target shows, unless the servers
-/// give themselves that operator's name too and no control shows the same certificate: that is
-/// mail hosted under a name of one's own.
-fn foreign_certificate(case: &Case<'_>, mine: &[&Trial], controls: &[&Trial]) -> Option<String> {
+/// One source's sessions at the target and at controls.
+#[derive(Default)]
+struct Paths<'t> {
+    target: Vec<&'t Trial>,
+    control: Vec<&'t Trial>,
+}
+
+/// The certificate of another operator that every address of the target shows.
+///
+/// One that a trusted issuer vouches for under the exchanger's name is theirs, whatever the name;
+/// and where the servers call themselves by that operator's name too, it is mail hosted under a name
+/// of one's own, unless the control shows the same certificate. A single address tells too little.
+fn foreign_certificate(case: &Case<'_>, paths: &Paths<'_>) -> Option<String> {
+    let mine = &paths.target;
     let addresses: BTreeSet<_> = mine.iter().filter_map(|t| t.address).collect();
     let shown: BTreeSet<_> = mine.iter().filter(|t| t.certificate.is_some()).filter_map(|t| t.address).collect();
-    if shown.is_empty() || shown != addresses {
+    let certificates: BTreeSet<_> = mine.iter().filter_map(|t| t.certificate).collect();
+    let everywhere = paths.control.iter().any(|c| c.certificate.is_some_and(|n| certificates.contains(&n)));
+    if shown != addresses || shown.len() < 2 && !everywhere || shown.is_empty() {
         return None;
     }
-    let text = |n: super::names::Name| case.names().text(n);
+    let text = |n: Name| case.names().text(n);
     let mut operators = BTreeSet::new();
-    let mut own = false;
-    for t in mine {
-        let names: BTreeSet<String> = text(t.certificate?).split(' ').filter_map(operator).collect();
-        let expected = [t.mx, t.domain].into_iter().flatten().filter_map(|n| operator(text(n)));
-        if names.is_empty() || t.mx.is_none() || expected.into_iter().any(|o| names.contains(&o)) {
+    // What differs between two sessions in this is told apart once, not session by session.
+    let told: BTreeSet<_> = mine
+        .iter()
+        .filter(|t| t.certificate.is_some())
+        .map(|t| (t.certificate, t.verified, t.mx, t.domain, t.backend, t.greeting))
+        .collect();
+    for (certificate, verified, mx, domain, backend, greeting) in told {
+        let names: BTreeSet<String> = text(certificate?).split(' ').filter_map(operator).collect();
+        let mut expected = [mx, domain].into_iter().flatten().filter_map(|n| operator(text(n)));
+        let mut calls_itself = [backend, greeting].into_iter().flatten().filter_map(|n| operator(text(n)));
+        if verified || names.is_empty() || mx.is_none() || expected.any(|o| names.contains(&o)) {
             return None;
         }
-        let calls_itself = [t.backend, t.greeting].into_iter().flatten().filter_map(|n| operator(text(n)));
-        own |= calls_itself.into_iter().any(|o| names.contains(&o));
+        if !everywhere && calls_itself.any(|o| names.contains(&o)) {
+            return None;
+        }
         operators.extend(names);
     }
-    (!own || controls.iter().any(|c| c.certificate.is_some() && mine.iter().any(|t| t.certificate == c.certificate)))
-        .then(|| operators.into_iter().collect::<Vec<_>>().join(" "))
+    Some(operators.into_iter().collect::<Vec<_>>().join(" "))
 }
 
 /// The registrable domain of a host name.

@@ -6,11 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::case::Case;
-use super::evidence::Trial;
 use super::matrix::Count;
 use super::names::{Addr, Name};
 use super::sentences::{self, diagnosis, list, main_sign, plural, visible};
 use super::time::{is_plain, same_time, windows};
+use super::trial::Trial;
 use super::{Found, SoFar, Suspect};
 use crate::record::{Confidence, Diagnosis, DiagnosisKind, Elsewhere, Kind, Role, Variant};
 use crate::stage::Stage;
@@ -87,11 +87,12 @@ fn bad_from(t: &Trial, stage: Stage) -> Option<bool> {
 /// Row 8: the handshake fails where the clear passes.
 pub(super) fn tls_fault(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found {
     let mut found = Found::default();
-    // A second session in the clear is there for the pair; it is no trial of its cell.
-    found.explain(left, |t| t.variant == Variant::Plaintext);
     let broken = |t: &Trial| t.kind == Kind::TlsFailed && t.stage.is_some_and(|s| s <= Stage::Tls);
     let failures: Vec<&Trial> = left.iter().copied().filter(|t| broken(t)).collect();
+    // A second session in the clear stands in for the first only where the handshake is to blame.
+    let second = |t: &Trial| t.variant == Variant::Plaintext;
     if failures.is_empty() {
+        found.explain(left, second);
         return found;
     }
     let outcome = |t: &Trial| if broken(t) { Some(true) } else { t.failed_at(Some(Stage::Tls)) };
@@ -110,6 +111,7 @@ pub(super) fn tls_fault(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found {
     // One broken handshake is one event, whatever share of its column that is.
     let unpaired = if paired.other_way == 0 && in_whole >= 2 { Some(Confidence::Medium) } else { None };
     let Some(confidence) = paired.confidence().or(unpaired) else {
+        found.explain(left, second);
         if paired.other_way == 0 && (paired.is_candidate() || !whole.is_empty()) {
             found.suspects.push(Suspect {
                 kinds: vec![DiagnosisKind::TlsFault],
@@ -159,7 +161,8 @@ pub(super) fn tls_fault(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found {
         d.would_raise.push("a control with TLS, to tell their fault from ours".to_owned());
     }
     found.diagnoses.push(d);
-    found.explain(left, |t| here(t) || t.variant == Variant::Plaintext);
+    found.excuse(left, here);
+    found.explain(left, |t| second(t) && t.address.is_none_or(|a| !scope.contains(&a)));
     found
 }
 
@@ -276,7 +279,7 @@ fn decide(
     }
     .into();
     found.diagnoses.push(d);
-    found.explain(left, is_theirs);
+    found.excuse(left, is_theirs);
 }
 
 /// A diagnosis with the counts and the main ending of these failures.

@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::case::{Case, Sign};
-use super::evidence::Trial;
 use super::names::Addr;
 use super::sentences::{self, diagnosis, main_sign};
 use super::time::{by_words, windows};
+use super::trial::Trial;
 use super::{Found, SoFar};
 use crate::catalog::Scope;
 use crate::record::{Confidence, DiagnosisKind, Elsewhere, Kind};
@@ -27,9 +27,17 @@ pub(super) fn rate_limited(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found
             of_source.entry(source).or_default().push(t);
         }
     }
+    // An address or a backend that lets nobody through is a matter of its own.
+    let place = |t: &Trial| (t.address, t.backend);
+    let open: BTreeSet<_> = left.iter().filter(|t| !t.failed()).map(|t| place(t)).collect();
     let mut limited: BTreeMap<DiagnosisKind, (BTreeSet<Addr>, Vec<&Trial>)> = BTreeMap::new();
     for (source, trials) in &of_source {
-        let Some(limit) = limit(case, trials) else { continue };
+        let Some(mut limit) = limit(case, trials) else { continue };
+        if !limit.worded && limit.failures.iter().any(|t| t.backend.is_some() && !open.contains(&place(t))) {
+            continue;
+        }
+        // Where nobody gets through meanwhile, it is not this source's pace.
+        limit.mended &= limit.worded || limit.bursts > 1 || of_source.len() == 1 || others_pass(left, *source, &limit);
         if limit.mended {
             let entry = limited.entry(limit.kind).or_default();
             entry.0.insert(*source);
@@ -72,7 +80,7 @@ pub(super) fn rate_limited(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found
         };
         found.diagnoses.push(d);
         let explained: BTreeSet<_> = failures.iter().map(|t| std::ptr::from_ref::<Trial>(t)).collect();
-        found.explain(left, |t| explained.contains(&std::ptr::from_ref(t)));
+        found.excuse(left, |t| explained.contains(&std::ptr::from_ref(t)));
     }
     found
 }
@@ -85,6 +93,14 @@ struct Limit<'t> {
     first: usize,
     mended: bool,
     worded: bool,
+    /// In how many bursts it showed.
+    bursts: usize,
+}
+
+fn others_pass(left: &[&Trial], source: Addr, limit: &Limit<'_>) -> bool {
+    let others = |t: &&&Trial| t.source != Some(source) && !t.failed();
+    sentences::span(limit.failures.iter().copied())
+        .is_some_and(|(from, to)| left.iter().filter(others).any(|t| from <= t.at && t.at <= to))
 }
 
 fn limit<'t>(case: &Case<'_>, trials: &[&'t Trial]) -> Option<Limit<'t>> {
@@ -92,12 +108,14 @@ fn limit<'t>(case: &Case<'_>, trials: &[&'t Trial]) -> Option<Limit<'t>> {
     if !worded.is_empty() {
         let kind = worded.iter().filter_map(|t| words(case, t)).min()?;
         let last = worded.last().map_or(0, |t| t.at);
-        let next = trials.iter().find(|t| t.at > last);
+        // Who did not come that far again was not told.
+        let stage = worded.last().and_then(|t| t.stage);
+        let next = trials.iter().find(|t| t.at > last && t.failed_at(stage).is_some());
         // A session needs no pause to be told that its connection has had enough.
         let pause = if kind == DiagnosisKind::PerConnectionCap { 0 } else { PAUSE };
         let mended = next.is_some_and(|t| !t.failed() && t.at - last >= pause);
         let first = trials.iter().take_while(|t| !t.failed()).count();
-        return Some(Limit { kind, failures: worded, first, mended, worded: true });
+        return Some(Limit { kind, failures: worded, first, mended, worded: true, bursts: 1 });
     }
     let pause = usual_distance(trials).saturating_mul(3).max(PAUSE);
     let mut bursts: Vec<Vec<&Trial>> = Vec::new();
@@ -126,7 +144,14 @@ fn limit<'t>(case: &Case<'_>, trials: &[&'t Trial]) -> Option<Limit<'t>> {
         return None;
     }
     let mended = failing + 1 < bursts.len();
-    Some(Limit { kind: DiagnosisKind::RateLimited, failures, first, mended, worded: false })
+    Some(Limit {
+        kind: DiagnosisKind::RateLimited,
+        failures,
+        first,
+        mended,
+        worded: false,
+        bursts: bursts.iter().filter(|b| fails(b)).count(),
+    })
 }
 
 /// A 4xx reply, or a close without one.

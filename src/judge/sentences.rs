@@ -9,9 +9,9 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 
 use super::case::{Case, Sign};
-use super::evidence::Trial;
 use super::matrix::{Count, Group};
 use super::statistics::{float, wilson};
+use super::trial::Trial;
 use crate::catalog::{contradicts, text_class};
 use crate::record::{Confidence, Diagnosis, DiagnosisKind, Elsewhere, Kind};
 use crate::stage::Stage;
@@ -69,12 +69,12 @@ pub(crate) fn connections(n: u64) -> String {
 }
 
 pub(crate) fn plural(n: u64, what: &str) -> String {
-    let s = match (n, what.as_bytes().last()) {
-        (1, _) => "",
-        (_, Some(b's')) => "es",
-        _ => "s",
-    };
-    format!("{n} {what}{s}")
+    match what.strip_suffix('y') {
+        _ if n == 1 => format!("1 {what}"),
+        Some(stem) => format!("{n} {stem}ies"),
+        None if what.ends_with('s') => format!("{n} {what}es"),
+        None => format!("{n} {what}s"),
+    }
 }
 
 /// Wilson's interval: `95 % interval 2.2-47 %`.

@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::case::Case;
-use super::evidence::Trial;
 use super::matrix::{self, Count};
 use super::names::{Addr, Name};
 use super::sentences::{self, SECOND_WINDOW, connections, diagnosis, main_sign, percent, probability, undecided};
 use super::statistics::{float, runs_test, wilson};
+use super::trial::Trial;
 use super::{Found, SoFar, Suspect};
 use crate::record::{Confidence, Diagnosis, DiagnosisKind, Kind, Role, Variant};
 use crate::smtp::reply::Class;
@@ -128,7 +128,11 @@ pub(super) fn greylisting(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found 
             fared.passed = Some(t.at);
         }
     }
-    let all_put_off = triplets.values().all(|f| f.first.is_some_and(put_off) && !f.again);
+    // An address that lets nobody through is that address's matter.
+    let open: BTreeSet<_> = left.iter().filter(|t| !t.failed()).map(|t| t.address).collect();
+    let elsewhere = |f: &Fared<'_>| f.put_off.iter().all(|t| open.contains(&t.address));
+    let all_put_off =
+        triplets.values().all(elsewhere) && triplets.values().all(|f| f.first.is_some_and(put_off) && !f.again);
     let passes: Vec<i64> = triplets.values().filter_map(|f| f.passed).collect();
     let Some(first_pass) = passes.iter().min().copied().filter(|_| all_put_off) else { return found };
     let failures: Vec<&Trial> = triplets.values().flat_map(|f| f.put_off.iter().copied()).collect();
@@ -160,8 +164,7 @@ pub(super) fn greylisting(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found 
     }
     d.because.extend(sentences::words(case, &failures));
     d.failed = failures.iter().map(|t| t.weight).sum();
-    d.tried = triplets.values().filter_map(|f| f.first).count() as u64 + passes.len() as u64;
-    d.tried = d.tried.max(d.failed);
+    d.tried = left.iter().filter(came_to_mail).map(|t| t.weight).sum();
     if let Some((sign, _)) = main_sign(case, &failures) {
         (d.stage, d.code) = (sign.stage, sign.code);
     }
@@ -171,7 +174,7 @@ pub(super) fn greylisting(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found 
         d.advice = "nothing to mend: let the queue retry from the same address; do not retry faster".into();
     }
     found.diagnoses.push(d);
-    found.explain(left, put_off);
+    found.excuse(left, put_off);
     found
 }
 
@@ -203,7 +206,9 @@ pub(super) fn receiver_intermittent(case: &Case<'_>, left: &[&Trial], so_far: &S
         count
     });
     let spread = windows(own.iter().copied());
-    let confidence = if mixed >= 2 && spread >= 2 { Confidence::High } else { Confidence::Medium };
+    // Failures without a pass between them may be the beginning of something else.
+    let confidence =
+        if mixed >= 2 && spread >= 2 && !sequence.one_stretch() { Confidence::High } else { Confidence::Medium };
     let mut d = intermittent(case, confidence, rate, &failures);
     d.windows = spread;
     d.because.insert(1, format!("{mixed} of {} both failed and passed", sentences::plural(cells.len() as u64, "cell")));

@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::case::{Case, Sign};
-use super::evidence::Trial;
 use super::matrix::{self, Count};
 use super::pattern::{names_source, settle_pool, share};
 use super::sentences::{self, CONTROL, NEUTRAL, SECOND_WINDOW, connections, diagnosis, main_sign, undecided};
 use super::time::{Sequence, windows};
+use super::trial::Trial;
 use super::{Found, SoFar};
 use crate::catalog::Scope;
 use crate::record::{Confidence, Diagnosis, DiagnosisKind, Elsewhere, Kind, Role};

@@ -5,10 +5,11 @@ use super::sentence;
 use super::squeeze::Squeezed;
 use super::wording;
 use super::{
-    amazonses, courier, dma, exchange, exim, gmail, haraka, nullmailer, opensmtpd, oracle, postfix, powermta, qmail,
-    sendmail, yahoo,
+    amazonses, courier, dma, exchange, exim, gmail, gmx, haraka, nullmailer, opensmtpd, oracle, postfix, powermta,
+    qmail, sendmail, yahoo,
 };
-use crate::record::Report;
+use crate::record::{Kind, Report};
+use crate::stage::Stage;
 
 /// Which mailer wrote the report, where its headers or its set phrases tell.
 pub(crate) fn writer(mail: &Mail) -> Option<&'static str> {
@@ -34,6 +35,7 @@ pub(crate) fn writer(mail: &Mail) -> Option<&'static str> {
         () if has("This is the qmail-send program at") || has("This is the notqmail-send program") => qmail::NAME,
         () if has("running the Courier mail server") => courier::NAME,
         () if has("This is the DragonFly Mail Agent") => dma::NAME,
+        () if has("SMTP error from remote server") => gmx::NAME,
         () if has("This message was created automatically by mail delivery software")
             && mail.header("x-failed-recipients").is_some() =>
         {
@@ -49,7 +51,12 @@ pub(crate) fn writer(mail: &Mail) -> Option<&'static str> {
         () if has("This report relates to a message you sent with the following header fields") => oracle::NAME,
         () if has("Hello, this is the mail server on") => powermta::NAME,
         () if mail.headers.iter().any(|(n, _)| n.starts_with("x-ms-exchange") || n == "x-dsncontext") => exchange::NAME,
-        () if has("Diagnostic information for administrators") || has("Generating server:") => exchange::NAME,
+        () if has("Diagnostic information for administrators")
+            || has("Generating server:")
+            || has("Your message did not reach some or all of the intended recipients") =>
+        {
+            exchange::NAME
+        }
         () if has("mail delivery software") && has("A message that you sent") => exim::NAME,
         () if header("x-mailer", "haraka") || has("Haraka") => haraka::NAME,
         () if has("Sorry, we were unable to deliver your message to the following address") => yahoo::NAME,
@@ -66,8 +73,13 @@ pub(crate) fn read(mail: &Mail, writer: Option<&'static str>) -> Vec<Report> {
     let failed: Vec<&str> =
         mail.header("x-failed-recipients").map(|v| v.split(',').map(str::trim).collect()).unwrap_or_default();
     let whole = generating(&mail.text);
-    for section in sections(&mail.text) {
-        let Some(mut report) = self::section(writer, section.text) else { continue };
+    let flush =
+        matches!(writer, Some(postfix::NAME | qmail::NAME | yahoo::NAME | opensmtpd::NAME | courier::NAME | gmx::NAME));
+    let listed = flush || matches!(writer, Some(exim::NAME | dma::NAME));
+    for section in sections(&mail.text, flush) {
+        let unknown = || section.recipient.as_ref().filter(|_| listed).and_then(|_| unknown(writer, section.text));
+        let bare = || bare(section.text).filter(|report| report.enhanced.is_some() || mail.is_mailers());
+        let Some(mut report) = self::section(writer, section.text).or_else(bare).or_else(unknown) else { continue };
         report.recipient = report.recipient.take().or(section.recipient);
         report.local_host = report.local_host.take().or_else(|| whole.clone());
         reports.push(report);
@@ -76,6 +88,11 @@ pub(crate) fn read(mail: &Mail, writer: Option<&'static str>) -> Vec<Report> {
         && let [report] = reports.as_mut_slice()
     {
         report.recipient = report.recipient.take().or_else(|| wording::mailbox(failed));
+    }
+    if reports.is_empty() {
+        reports.extend(
+            failed.iter().filter_map(|to| Some(Report { recipient: Some(wording::mailbox(to)?), ..wording::by("") })),
+        );
     }
     if reports.len() > 1 && reports.iter().any(|r| r.recipient.is_some()) {
         reports.retain(|r| r.recipient.is_some());
@@ -97,12 +114,25 @@ fn section(writer: Option<&str>, text: &str) -> Option<Report> {
         Some(nullmailer::NAME) => {
             Some(nullmailer::failed(text.trim())).filter(|report| report.code.is_some() || report.kind.is_some())
         }
-        _ => bare(text),
+        _ => None,
     })?;
     if report.mta.is_none() {
         report.mta = writer.map(str::to_owned);
     }
     Some(report)
+}
+
+/// A recipient whom the report lists with words that no dialect here knows.
+fn unknown(writer: Option<&str>, text: &str) -> Option<Report> {
+    let words = text.trim().trim_start_matches(':').split("\n\n").next().unwrap_or_default();
+    if writer == Some(qmail::NAME) {
+        let evidence = Some(super::reply::collapse(words)).filter(|words| !words.is_empty())?;
+        return Some(Report { evidence: Some(evidence), ..qmail::own(words) });
+    }
+    let kind = wording::fault(words);
+    let stage = (kind == Some(Kind::DnsFailed)).then_some(Stage::Resolve);
+    let evidence = Some(super::reply::collapse(words)).filter(|words| !words.is_empty())?;
+    Some(Report { stage, kind, evidence: Some(evidence), ..wording::by(writer.unwrap_or_default()) })
 }
 
 /// A reply that stands at the beginning of a line, alone.
@@ -143,12 +173,13 @@ struct Section<'a> {
     text: &'a str,
 }
 
-/// Cuts a text where a line begins with, or consists of, a recipient.
-fn sections(text: &str) -> Vec<Section<'_>> {
+/// Cuts a text where a line begins with, or consists of, a recipient; `flush` where such a line is
+/// never indented, so that an indented one goes on with what the server said.
+fn sections(text: &str, flush: bool) -> Vec<Section<'_>> {
     let mut sections = vec![Section { recipient: None, text: "" }];
     let (mut start, mut at) = (0, 0);
     for line in text.split_inclusive('\n') {
-        if let Some((recipient, skip)) = begins(line).filter(|_| sections.len() < 10_000) {
+        if let Some((recipient, skip)) = begins(line, flush).filter(|_| sections.len() < 10_000) {
             if let Some(last) = sections.last_mut() {
                 last.text = &text[start..at];
             }
@@ -164,7 +195,8 @@ fn sections(text: &str) -> Vec<Section<'_>> {
 }
 
 /// `<a@b>: text`, `a@b: text`, `  a@b`, `Recipient address: a@b`, `.. your mail to <a@b>.`
-fn begins(line: &str) -> Option<(String, usize)> {
+fn begins(line: &str, flush: bool) -> Option<(String, usize)> {
+    let indented = line.starts_with([' ', '\t']);
     let bare = line.trim();
     if !bare.contains('@') || bare.starts_with([':', '#']) || bare.len() > 2000 {
         return None;
@@ -179,7 +211,7 @@ fn begins(line: &str) -> Option<(String, usize)> {
     let end = bare.find(|c: char| c.is_whitespace()).unwrap_or(bare.len());
     let word = &bare[..end];
     let rest = bare[end..].trim_start();
-    let closed = word.ends_with(':') || word.ends_with(">:");
+    let closed = !indented && word.ends_with(':');
     let recipient = wording::mailbox(word)?;
     let alone = rest.is_empty()
         || rest.starts_with("(expanded")
@@ -187,9 +219,10 @@ fn begins(line: &str) -> Option<(String, usize)> {
         || rest.starts_with("(generated")
         || rest.starts_with("(ultimately")
         || rest.starts_with("(orig")
+        || rest.strip_prefix("on ").is_some_and(|on| on.starts_with(|c: char| c.is_ascii_digit()))
         || rest.starts_with("delivery failed")
         || rest.starts_with("<mailto:");
-    if !(alone || closed) {
+    if indented && flush || !(alone || closed) {
         return None;
     }
     Some((recipient, before + end))

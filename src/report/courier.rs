@@ -77,6 +77,11 @@ impl Log {
             self.replies.put(&key, (reply, Some(report)));
             return Taken::Other;
         }
+        if let Some(host) = told.strip_prefix(",success: delivered: ") {
+            let (mx, address) = wording::host_and_address(host);
+            let report = Report { recipient: wording::mailbox(head), mx, address, ..wording::passed(NAME) };
+            return Taken::passed(entry.stamp(report));
+        }
         let Some(status) = told.strip_prefix(",status: ") else { return Taken::Other };
         let known = self.replies.take(&key).and_then(|(_, report)| report);
         if status.starts_with("success") {

@@ -32,6 +32,8 @@ pub(crate) fn sentences(s: &Squeezed<'_>, hits: &mut Vec<Hit>) {
 #[derive(Default)]
 pub(crate) struct Log {
     recipients: Recent<String>,
+    /// Where its delivery is being tried.
+    hosts: Recent<String>,
 }
 
 impl Log {
@@ -43,6 +45,16 @@ impl Log {
         if let Some((to, _)) = text.strip_prefix('<').and_then(|t| t.split_once("> trying delivery")) {
             self.recipients.put(entry.pid, to.to_owned());
             return Taken::Other;
+        }
+        if let Some(host) = text.strip_prefix("trying remote delivery to ") {
+            self.hosts.put(entry.pid, host.split(" pref ").next().unwrap_or(host).to_owned());
+            return Taken::Other;
+        }
+        if let Some((to, _)) = text.strip_prefix('<').and_then(|t| t.split_once("> delivery successful")) {
+            let host = self.hosts.take(entry.pid).unwrap_or_default();
+            let (mx, address) = wording::host_and_address(&host);
+            let report = Report { recipient: wording::mailbox(to), mx, address, ..wording::passed(NAME) };
+            return Taken::passed(entry.stamp(report));
         }
         let delivery =
             text.strip_prefix("remote delivery to ").or_else(|| text.strip_prefix("remote delivery deferred: "));

@@ -22,6 +22,9 @@ pub(crate) fn read(mail: &Mail) -> Vec<Report> {
     if relayed {
         return reports;
     }
+    for report in &mut reports {
+        report.local_host.clone_from(&local_host);
+    }
     let told = bounce::read(mail, writer);
     let known = reports.len().max(1);
     let unplaced = |reports: Vec<Report>| reports.into_iter().map(|report| ((), report)).collect();
@@ -33,7 +36,8 @@ pub(crate) fn read(mail: &Mail) -> Vec<Report> {
     }
     for report in &mut reports {
         "dsn".clone_into(&mut report.format);
-        report.mta = report.mta.take().or_else(|| writer.map(str::to_owned));
+        // Who signs the whole knows better than a turn of phrase in it.
+        report.mta = writer.map(str::to_owned).or(report.mta.take());
         report.local_host = report.local_host.take().or_else(|| local_host.clone());
         if report.mta.as_deref() == Some(amazonses::NAME) || report.mta.is_none() {
             amazonses::expired(report);
@@ -143,10 +147,31 @@ fn diagnostic(report: &mut Report, value: &str) {
             return;
         }
     }
+    if let Some(inner) = wrapped(told) {
+        (report.enhanced, report.reply) = (None, None);
+        sentence::quote(report, &inner);
+        return;
+    }
     report.kind = report.kind.or_else(|| wording::fault(told));
     if kind.starts_with("x-postfix") {
         report.origin = Some("local".to_owned());
     }
+}
+
+/// A server's reply inside a reporter's own words: Cisco's `5.1.0 - Unknown address error 550-'no such
+/// user' (delivery attempts: 0)`, or one behind a colon.
+fn wrapped(told: &str) -> Option<String> {
+    let told = collapse(told);
+    if let Some((before, inner)) = told.split_once("-'")
+        && let Some(code) =
+            before.get(before.len().checked_sub(3)?..).filter(|code| code.bytes().all(|b| b.is_ascii_digit()))
+    {
+        let inner = inner.rsplit_once('\'').map_or(inner, |(inner, _)| inner);
+        return Some(format!("{code} {inner}"));
+    }
+    let (at, quoted) = Quoted::find(&told)?;
+    let introduced = told[..at].trim_end().ends_with([':', '"', '\'']) || quoted.enhanced.is_some();
+    (introduced && quoted.code.is_some_and(|code| code.get() >= 400)).then_some(quoted.reply)
 }
 
 fn postfix_settle(report: &mut Report, told: &str) {
@@ -235,7 +260,7 @@ fn bare(value: &str) -> &str {
     value
         .strip_suffix(')')
         .and_then(|v| v.rsplit_once(" ("))
-        .filter(|(_, comment)| wording::ip(comment).is_none())
+        .filter(|(_, comment)| wording::ip(comment.split([',', ' ']).next().unwrap_or(comment)).is_none())
         .map_or(value, |(v, _)| v.trim())
 }
 

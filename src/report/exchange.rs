@@ -52,7 +52,10 @@ pub(crate) fn sentences(s: &Squeezed<'_>, hits: &mut Vec<Hit>) {
         let (mx, address) = wording::host_and_address(&rest[..returned.start]);
         hits.push(Hit::new(phrase.start..phrase.end + returned.end, Report { mx, address, ..by(NAME) }, quoted));
     }
-    for phrase in s.all("LED=").filter(|p| s.text[p.end..].starts_with('=')) {
+    for phrase in s
+        .all("LED=")
+        .filter(|p| s.text[p.end..].starts_with('=') && s.text[..p.start].ends_with(['{', ' ', ';', '\n', '[']))
+    {
         hits.push(Hit::new(phrase, by(NAME), last_error));
     }
     for phrase in s.all("Primary target IP address responded with") {
@@ -153,6 +156,8 @@ pub(crate) fn section(text: &str) -> Option<Report> {
         .split_once(" #")
         .filter(|(host, _)| !line.starts_with('#') && wording::host_name(host.trim_start_matches('<')).is_some())
     {
+        // `H #<H #5.1.1 smtp; 550 R> #SMTP#`
+        Some((_, told)) if told.starts_with('<') => take(&mut report, told),
         Some((host, told)) => {
             let (status, told) = told.split_once(' ')?;
             report.mx = wording::host_name(host.trim_start_matches('<'));

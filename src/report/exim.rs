@@ -14,6 +14,7 @@ use crate::stage::Stage;
 pub(crate) const NAME: &str = "exim";
 
 pub(crate) fn sentences(s: &Squeezed<'_>, hits: &mut Vec<Hit>) {
+    let first = hits.len();
     for (words, kind) in [
         ("SMTP error from remote mail server after", Kind::Rejected),
         ("SMTP error from remote mailer after", Kind::Rejected),
@@ -55,6 +56,11 @@ pub(crate) fn sentences(s: &Squeezed<'_>, hits: &mut Vec<Hit>) {
             continue;
         }
         for phrase in s.all(words) {
+            // Behind an error that Exim does tell, it only says that this one was the last.
+            let told = |hit: &Hit| hit.span.end <= phrase.start && !s.text[hit.span.end..phrase.start].contains("\n\n");
+            if !report.attempt && hits[first..].iter().any(told) {
+                continue;
+            }
             let (start, mx, address) = host_before(s.text, phrase.start);
             hits.push(Hit::new(start..phrase.end, Report { mx, address, ..report.clone() }, sentence::nothing_follows));
         }
@@ -82,12 +88,27 @@ impl Log {
         let (mark, rest) = mark.split_once(' ').unwrap_or((mark, ""));
         match mark {
             "**" | "==" => {
-                let report = entry.stamp(delivery(rest));
-                let pending =
-                    self.hosts.take(id).filter(|host| host.address != report.address || host.code != report.code);
+                let mut report = entry.stamp(delivery(rest));
+                let mut pending = self.hosts.take(id);
+                // The line of a connection that failed names no host; the line before it does.
+                if let Some(host) = pending.as_ref().filter(|host| report.address.is_none() && host.kind == report.kind)
+                {
+                    (report.mx, report.address) = (host.mx.clone(), host.address);
+                }
+                pending = pending.filter(|host| host.address != report.address || host.code != report.code);
                 Taken::errors(pending.into_iter().chain([report]).collect())
             }
-            "=>" | "->" | ">>" => Taken::errors(self.hosts.take(id).into_iter().collect()),
+            "=>" | "->" | ">>" => {
+                let errors: Vec<Report> = self.hosts.take(id).into_iter().collect();
+                let mut report = wording::passed(NAME);
+                host_field(rest, &mut report);
+                report.recipient = recipient(rest);
+                if report.address.is_none() {
+                    Taken::errors(errors)
+                } else {
+                    Taken::Passed(errors, Box::new(entry.stamp(report)))
+                }
+            }
             "Completed" | "<=" | "*>" | "(=" => Taken::Other,
             _ if mark.starts_with("H=") || mark.starts_with('[') => {
                 let Some(report) = sentence::read_as(&entry.text[id.len()..], sentences).or_else(|| connect(rest))
@@ -98,7 +119,14 @@ impl Log {
                 host_field(entry.text, &mut report);
                 Taken::errors(self.hosts.put(id, report).into_iter().collect())
             }
-            _ => Taken::Other,
+            // `H [IP] Connection refused`
+            _ => {
+                let Some(mut report) = connect(rest).filter(|_| rest.starts_with('[') && mark.contains('.')) else {
+                    return Taken::Other;
+                };
+                (report.mx, report.address) = wording::host_and_address(&format!("{mark} {rest}"));
+                Taken::errors(self.hosts.put(id, entry.stamp(report)).into_iter().collect())
+            }
         }
     }
 
@@ -138,15 +166,17 @@ fn delivery(rest: &str) -> Report {
         }
     }
     host_field(&text, &mut report);
-    let to = text.split([' ', ':']).next().unwrap_or_default();
-    let to = text
-        .split_once(" <")
-        .filter(|(head, _)| !head.contains('='))
-        .and_then(|(_, t)| t.split('>').next())
-        .unwrap_or(to);
-    report.recipient = wording::mailbox(to);
+    report.recipient = recipient(&text);
     report.evidence = Some(collapse(&text));
     report
+}
+
+/// `address <original>`: where the first is a local user, only the second is an address.
+fn recipient(text: &str) -> Option<String> {
+    let mut words = text.split([' ', ':']);
+    let to =
+        words.next().filter(|word| word.contains('@')).or_else(|| words.next().filter(|word| word.starts_with('<')));
+    to.and_then(wording::mailbox)
 }
 
 /// `H=h [ip]:25` names the host, whatever else the line says.

@@ -20,13 +20,23 @@ pub(crate) fn sentences(s: &Squeezed<'_>, hits: &mut Vec<Hit>) {
             hits.push(Hit::new(phrase, Report { mx, address, ..by(NAME) }, returned));
         }
     }
+    for phrase in s.all("DNS Error:") {
+        hits.push(Hit::new(
+            phrase,
+            Report { kind: Some(Kind::DnsFailed), ..at(NAME, Stage::Resolve) },
+            sentence::nothing_follows,
+        ));
+    }
     for phrase in s.all("did not accept our requests to connect") {
         hits.push(Hit::new(phrase, Report { mx: None, ..at(NAME, Stage::Connect) }, |report, rest| {
             report.kind = wording::fault(rest);
             let named = wording::enclosed(rest, '[', ']').unwrap_or_default();
-            let host = named.split([' ', '(', ':']).next().unwrap_or_default();
-            report.mx = wording::host_name(host);
-            report.address = wording::enclosed(named, '(', ')').and_then(wording::ip);
+            // `[H IP: what]`; before, `[H (1): what]`.
+            let (host, what) = named.split_once(": ").unwrap_or((named, ""));
+            (report.mx, report.address) = wording::host_and_address(host.split(" (").next().unwrap_or(host));
+            if what.contains("banner") {
+                report.stage = Some(Stage::Banner);
+            }
         }));
     }
 }

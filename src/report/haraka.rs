@@ -62,6 +62,11 @@ pub(crate) fn line(entry: &Entry<'_>) -> Taken {
         return Taken::No;
     }
     let told = text.split_once("[outbound]").map_or("", |(_, told)| told);
+    if told.trim_start().starts_with("delivered ") {
+        let address = wording::field(told, " ip=", &[' ']).and_then(wording::ip);
+        let mx = wording::field(told, " host=", &[' ']).and_then(|host| wording::host_name(host.trim_matches('"')));
+        return Taken::passed(entry.stamp(Report { mx, address, ..wording::passed(NAME) }));
+    }
     let report = sentence::read_as(told, sentences).or_else(|| broken(told));
     Taken::errors(
         report.map(|report| entry.stamp(Report { evidence: Some(collapse(told)), ..report })).into_iter().collect(),

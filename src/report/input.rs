@@ -2,17 +2,16 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 
-use super::log::{Clock, Entry, Memory, Taken};
+use super::log::{Clock, Taken};
 use super::mail::{self, Mail};
-use super::{dsn, finish, kumomta, msmtp, powermta, text};
+use super::pieces::{LONGEST_TEXT, Pieces};
+use super::{dsn, finish, kumomta};
 use crate::record::Report;
 
 /// A longer line is cut, its rest thrown away.
 const LONGEST_LINE: usize = 64 * 1024;
 /// A longer mail is cut: what a report says stands at its beginning.
 const LONGEST_MAIL: usize = 8 * 1024 * 1024;
-/// Pasted text is read in pieces of about this size.
-const LONGEST_TEXT: usize = 128 * 1024;
 /// Pretty-printed JSON larger than this is not looked at.
 const LONGEST_JSON: usize = 1024 * 1024;
 
@@ -48,15 +47,15 @@ pub(crate) fn read(
 }
 
 /// Where reports go, each finished and numbered.
-struct Out<'a> {
+pub(crate) struct Out<'a> {
     name: &'a str,
     found: &'a mut dyn FnMut(Report),
     seq: u64,
-    skipped: u64,
+    pub(crate) skipped: u64,
 }
 
 impl Out<'_> {
-    fn put(&mut self, mut report: Report, line: u64) {
+    pub(crate) fn put(&mut self, mut report: Report, line: u64) {
         self.seq += 1;
         report.seq = self.seq;
         self.name.clone_into(&mut report.file);
@@ -72,8 +71,9 @@ fn plain(clock: Clock, mut input: impl BufRead, out: &mut Out<'_>) -> io::Result
     // Enough to see what it is; longer only while it may still be the head of a mail.
     while head.len() < LONGEST_TEXT {
         let Some(line) = lines.next(&mut input)? else { break };
+        head.extend_from_slice(line);
         head.push(b'\n');
-        head.splice(head.len() - 1.., line.iter().copied().chain([b'\n']));
+        out.skipped += u64::from(lines.cut);
         if lines.number > 400 || lines.number > 8 && !may_be_mail(&head) {
             break;
         }
@@ -284,15 +284,7 @@ fn json(clock: Clock, mut input: impl BufRead, out: &mut Out<'_>) -> io::Result<
 /// Log lines, text, or both: what has a log's head is a log line, the rest is text.
 fn log_or_text(clock: Clock, mut input: impl BufRead, out: &mut Out<'_>) -> io::Result<()> {
     let mut lines = Lines::default();
-    let mut pieces = Pieces {
-        clock,
-        memory: Memory::default(),
-        accounting: powermta::Accounting::default(),
-        open: None,
-        held: None,
-        text: String::new(),
-        text_line: 0,
-    };
+    let mut pieces = Pieces::new(clock);
     loop {
         let next = lines.next(&mut input).map(|line| line.map(|line| String::from_utf8_lossy(line).into_owned()));
         match next {
@@ -312,165 +304,4 @@ fn log_or_text(clock: Clock, mut input: impl BufRead, out: &mut Out<'_>) -> io::
     }
     pieces.end(out);
     Ok(())
-}
-
-/// What of a stream of lines is not decided yet.
-struct Pieces {
-    clock: Clock,
-    memory: Memory,
-    accounting: powermta::Accounting,
-    /// A log line that a later line without a head may continue, as terminals and mails wrap them.
-    open: Option<(String, u64)>,
-    /// A line of msmtp's log, which messages and a dialog may follow.
-    held: Option<(Report, u64)>,
-    text: String,
-    text_line: u64,
-}
-
-impl Pieces {
-    fn take(&mut self, raw: &str, number: u64, out: &mut Out<'_>) {
-        let line = text::plain(raw);
-        let line = text::plain(&line);
-        let entry = Entry::read(self.clock, &line);
-        let headed =
-            !entry.program.is_empty() || super::exim::message(entry.text).is_some() || entry.stamped && line.len() > 20;
-        if headed {
-            let wraps =
-                !entry.text.starts_with("host=") && entry.program != "dma" && !entry.program.starts_with("courier");
-            self.close(out);
-            if wraps
-                && line.contains("\\n")
-                && !entry.program.contains("exim")
-                && super::exim::message(entry.text).is_none()
-            {
-                // A whole log pasted as one string.
-                let parts: Vec<String> = line.replace("\\r", "").split("\\n").map(str::to_owned).collect();
-                for part in parts {
-                    self.take(&part, number, out);
-                }
-                return;
-            }
-            self.flush_text(out);
-            if wraps {
-                self.open = Some((line.into_owned(), number));
-            } else {
-                self.log(&line, number, out);
-            }
-            return;
-        }
-        if line.trim().is_empty() {
-            self.close(out);
-        } else if let Some((open, _)) = self.open.as_mut().filter(|(open, _)| open.len() < 8 * 1024) {
-            if open.ends_with('=') || line.starts_with(' ') {
-                open.push_str(&line);
-            } else {
-                open.push(' ');
-                open.push_str(&line);
-            }
-            return;
-        }
-        let taken = match self.accounting.line(&line) {
-            Taken::No => self.memory.line(self.clock, &line),
-            taken => taken,
-        };
-        match taken {
-            Taken::Errors(reports) => {
-                self.flush_text(out);
-                return reports.into_iter().for_each(|report| out.put(report, number));
-            }
-            Taken::Other => return out.skipped += 1,
-            Taken::No => {}
-        }
-        if self.text.is_empty() {
-            self.text_line = number;
-        }
-        if line.contains("\\n") {
-            self.text.push_str(&line.replace("\\r", "").replace("\\n", "\n"));
-        } else {
-            self.text.push_str(line.trim_end());
-        }
-        self.text.push('\n');
-        if self.text.len() > LONGEST_TEXT && (line.trim().is_empty() || self.text.len() > 2 * LONGEST_TEXT) {
-            self.flush_text(out);
-        }
-    }
-
-    fn close(&mut self, out: &mut Out<'_>) {
-        if let Some((line, number)) = self.open.take() {
-            self.log(&line, number, out);
-        }
-    }
-
-    fn log(&mut self, line: &str, number: u64, out: &mut Out<'_>) {
-        match self.memory.line(self.clock, line) {
-            Taken::Errors(reports) => {
-                for report in reports {
-                    if report.mta.as_deref() == Some(msmtp::NAME) {
-                        self.release(out);
-                        self.held = Some((report, number));
-                    } else {
-                        out.put(report, number);
-                    }
-                }
-            }
-            Taken::Other => out.skipped += 1,
-            Taken::No => {
-                if self.text.is_empty() {
-                    self.text_line = number;
-                }
-                self.text.push_str(line);
-                self.text.push('\n');
-            }
-        }
-    }
-
-    fn flush_text(&mut self, out: &mut Out<'_>) {
-        let text = std::mem::take(&mut self.text);
-        let reports = text::read(&text);
-        out.skipped += paragraphs(&text, &reports);
-        for (line, report) in reports {
-            // msmtp's messages and dialog tell the attempt of its log line again.
-            if report.mta.as_deref() == Some(msmtp::NAME)
-                && let Some((held, _)) = &mut self.held
-                && (held.code == report.code || held.code.is_none())
-            {
-                if held.code.is_none() && report.code.is_some() {
-                    (held.code, held.enhanced, held.kind) = (report.code, report.enhanced, report.kind);
-                    held.reply.clone_from(&report.reply);
-                }
-                held.stage = held.stage.or(report.stage);
-                held.kind = held.kind.or(report.kind);
-                continue;
-            }
-            self.release(out);
-            out.put(report, self.text_line + line);
-        }
-        self.release(out);
-    }
-
-    fn release(&mut self, out: &mut Out<'_>) {
-        if let Some((report, number)) = self.held.take() {
-            out.put(report, number);
-        }
-    }
-
-    fn end(&mut self, out: &mut Out<'_>) {
-        self.close(out);
-        self.flush_text(out);
-        for report in self.memory.end() {
-            out.put(report, 0);
-        }
-    }
-}
-
-/// How many paragraphs no report begins in.
-fn paragraphs(text: &str, reports: &[(u64, Report)]) -> u64 {
-    let (mut from, mut idle) = (0, 0);
-    for paragraph in text.split("\n\n") {
-        let lines = paragraph.matches('\n').count() as u64;
-        let told = reports.iter().any(|(line, _)| (from..=from + lines).contains(line));
-        idle += u64::from(!told && !paragraph.trim().is_empty());
-        from += lines + 2;
-    }
-    idle
 }

@@ -23,7 +23,13 @@ pub(crate) fn line(line: &str) -> Taken {
         return super::amazonses::record(&record);
     }
     let failed = matches!(record["type"].as_str(), Some("Bounce" | "TransientFailure" | "Expiration" | "OOB"));
-    if failed { Taken::errors(reports(&record)) } else { Taken::Other }
+    if failed {
+        return Taken::errors(reports(&record));
+    }
+    let passed = if record["type"] == "Delivery" { reports(&record).into_iter().next() } else { None };
+    passed.map_or(Taken::Other, |Report { recipient, mx, address, source, at, .. }| {
+        Taken::passed(Report { recipient, mx, address, source, at, ..wording::passed(NAME) })
+    })
 }
 
 fn reports(record: &Value) -> Vec<Report> {

@@ -17,17 +17,25 @@ pub(crate) enum Taken {
     Other,
     /// It tells these.
     Errors(Vec<Report>),
+    /// It tells of a delivery that went through, `completed`, and of errors at other hosts before it.
+    Passed(Vec<Report>, Box<Report>),
 }
 
 impl Taken {
     pub(crate) fn errors(errors: Vec<Report>) -> Self {
         if errors.is_empty() { Self::Other } else { Self::Errors(errors) }
     }
+
+    /// A delivery that says where it went; any other tells nothing.
+    pub(crate) fn passed(report: Report) -> Self {
+        if report.address.is_some() { Self::Passed(Vec::new(), Box::new(report)) } else { Self::Other }
+    }
 }
 
 /// What every dialect has to remember between lines; each memory is bounded.
 #[derive(Default)]
 pub(crate) struct Memory {
+    accounting: powermta::Accounting,
     courier: courier::Log,
     dma: dma::Log,
     exim: exim::Log,
@@ -49,6 +57,7 @@ impl Memory {
             )+};
         }
         first!(
+            self.accounting.line(line),
             self.postfix.line(&entry),
             self.exim.line(&entry),
             self.sendmail.line(&entry),
@@ -175,6 +184,7 @@ pub(crate) fn stamp(clock: Clock, line: &str) -> Option<(Option<Timestamp>, &str
         return Some((Timestamp::from_second(i64::try_from(seconds).ok()?).ok(), line[25..].trim_start()));
     }
     if bytes.len() > 15
+        && bytes[..15].is_ascii()
         && bytes[3] == b' '
         && bytes[..3].iter().all(u8::is_ascii_alphabetic)
         && bytes[9] == b':'
@@ -189,6 +199,7 @@ pub(crate) fn stamp(clock: Clock, line: &str) -> Option<(Option<Timestamp>, &str
         return Some((clock.year.and_then(local).and_then(|at| clock.instant(at)), rest.trim_start()));
     }
     let dated = bytes.len() > 19
+        && bytes[..19].is_ascii()
         && bytes[4] == b'-'
         && bytes[7] == b'-'
         && bytes[13] == b':'

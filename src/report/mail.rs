@@ -3,8 +3,11 @@
 //! The only module that knows the MIME parser. Nothing of the returned message leaves it: neither its
 //! text nor its headers say anything about the error.
 
+use std::borrow::Cow;
+
 use mail_parser::decoders::html::html_to_text;
 use mail_parser::{Message, MessageParser, MimeHeaders, PartType};
+use memchr::memmem;
 
 /// The fields of one block of a `message/delivery-status` part (RFC 3464), names in lower case.
 pub(crate) type Group = Vec<(String, String)>;
@@ -27,11 +30,12 @@ pub(crate) struct Mail {
 const MOST_BYTES: usize = 8 * 1024 * 1024;
 const MOST_TEXT: usize = 256 * 1024;
 const MOST_GROUPS: usize = 10_000;
+const MOST_PARTS: usize = 100;
 
 impl Mail {
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
-        let bytes = &bytes[..bytes.len().min(MOST_BYTES)];
-        let message = MessageParser::default().parse(bytes)?;
+        let bytes = bounded(&bytes[..bytes.len().min(MOST_BYTES)]);
+        let message = MessageParser::default().parse(&*bytes)?;
         let mut mail = Self::default();
         for (name, value) in message.headers_raw().take(500) {
             let name = name.to_ascii_lowercase();
@@ -51,11 +55,15 @@ impl Mail {
 
     /// Whether a mailer wrote it, rather than a person.
     pub(crate) fn is_bounce(&self) -> bool {
+        self.is_mailers() || self.header("return-path").is_some_and(|path| path.trim() == "<>")
+    }
+
+    /// Whether it says so itself; an empty return path alone may be any program's.
+    pub(crate) fn is_mailers(&self) -> bool {
         let from = self.header("from").unwrap_or_default().to_ascii_lowercase();
         let subject = self.header("subject").unwrap_or_default().to_ascii_lowercase();
         !self.status.is_empty()
             || self.header("x-failed-recipients").is_some()
-            || self.header("return-path").is_some_and(|path| path.trim() == "<>")
             || ["mailer-daemon", "mail delivery", "postmaster", "mailerdaemon", "mdaemon"]
                 .iter()
                 .any(|w| from.contains(w))
@@ -114,6 +122,30 @@ impl Mail {
                 .retain(|group| group.iter().any(|(name, _)| name == "final-recipient" || name == "reporting-mta"));
         }
     }
+}
+
+/// The mail up to where its parts nest deeper than any report's do, for the parser recurses. A message
+/// that is itself encoded (RFC 2046, section 5.2.1, forbids it) could hide the same, so it is none.
+fn bounded(bytes: &[u8]) -> Cow<'_, [u8]> {
+    let lower = bytes.to_ascii_lowercase();
+    let kinds: [&[u8]; 3] = [b"message/rfc822", b"message/global", b"multipart/"];
+    let mut found: Vec<usize> =
+        kinds.iter().flat_map(|kind| memmem::find_iter(&lower, kind).take(MOST_PARTS + 1)).collect();
+    found.sort_unstable();
+    let end = found.get(MOST_PARTS).copied().unwrap_or(bytes.len());
+    let mut bytes = Cow::Borrowed(&bytes[..end]);
+    for at in found.into_iter().take(MOST_PARTS).filter(|&at| lower[at..].starts_with(b"message/")) {
+        let blank: [&[u8]; 2] = [b"\n\n", b"\r\n\r\n"];
+        let from = blank.iter().filter_map(|blank| memmem::rfind(&lower[..at], blank)).max().unwrap_or(0);
+        let to = blank.iter().filter_map(|blank| memmem::find(&lower[at..end], blank)).min().map_or(end, |to| at + to);
+        let head = &lower[from..to];
+        let encoding = memmem::find(head, b"content-transfer-encoding").map_or(&[][..], |at| &head[at..]);
+        let encoding = encoding.splitn(2, |b| *b == b'\n').next().unwrap_or_default();
+        if memmem::find(encoding, b"base64").is_some() || memmem::find(encoding, b"quoted").is_some() {
+            bytes.to_mut()[at..at + 14].copy_from_slice(b"message/opaque");
+        }
+    }
+    bytes
 }
 
 /// Reads blocks of fields, separated by blank lines; folded lines are joined by a line end.

@@ -130,6 +130,9 @@ impl Log {
         });
         match delivery(told) {
             Some(mut report) => {
+                if report.kind == Some(Kind::Completed) {
+                    return Taken::passed(entry.stamp(report));
+                }
                 if let Some(error) = repeated {
                     report.kind = report.kind.or(error.kind);
                 }
@@ -173,11 +176,10 @@ fn delivery(told: &str) -> Option<Report> {
         Some(rest[..rest.find('"')?].to_owned())
     };
     let result = quoted("result=\"")?;
-    if result == "Ok" {
-        return None;
-    }
     let stat = told.split_once("stat=\"").map_or("", |(_, stat)| stat.trim_end().trim_end_matches('"'));
-    let mut report = if stat.starts_with(['4', '5']) {
+    let mut report = if result == "Ok" {
+        wording::passed(NAME)
+    } else if stat.starts_with(['4', '5']) {
         let mut report = Report { candidates: AFTER_EHLO.to_vec(), ..by(NAME) };
         sentence::quote(&mut report, stat);
         report

@@ -26,7 +26,7 @@ pub(crate) fn sentences(s: &Squeezed<'_>, hits: &mut Vec<Hit>) {
     }
     for phrase in s.all("said") {
         let (start, host) = lead(s, phrase.start, &["host", "server"]);
-        let remote = s.text[..start].trim_end().ends_with("emote");
+        let remote = s.text[..start].trim_end_matches(|c: char| !c.is_alphanumeric()).ends_with("emote");
         if remote || start == phrase.start || host.split_whitespace().count() > 3 || host.len() > 200 {
             continue;
         }
@@ -148,28 +148,38 @@ impl Log {
                 if delivery.failed() {
                     errors.push(entry.stamp(delivery.report()));
                 }
+                if delivery.status == "sent" && delivery.relay.contains('[') {
+                    let (mx, address) = wording::host_and_address(delivery.relay);
+                    let recipient = wording::mailbox(delivery.to);
+                    return Taken::Passed(
+                        errors,
+                        Box::new(entry.stamp(Report { recipient, mx, address, ..wording::passed(NAME) })),
+                    );
+                }
                 Taken::errors(errors)
             }
-            None if matches!(daemon, "smtp" | "lmtp") => {
-                let text = entry
-                    .text
-                    .split_once(": ")
-                    .filter(|(id, _)| id.bytes().all(|b| b.is_ascii_alphanumeric()))
-                    .map_or(entry.text, |(_, text)| text);
-                let Some(report) = sentence::read_as(text, sentences).filter(|r| r.mx.is_some() || r.address.is_some())
-                else {
-                    return Taken::Other;
-                };
-                let report = entry.stamp(Report { mta: Some(NAME.to_owned()), ..report });
-                Taken::errors(self.hosts.put(entry.pid, report).into_iter().collect())
-            }
-            None => Taken::Other,
+            None => match at_a_host(entry) {
+                Some(report) => Taken::errors(self.hosts.put(entry.pid, report).into_iter().collect()),
+                None => Taken::Other,
+            },
         }
     }
 
     pub(crate) fn end(&mut self) -> Vec<Report> {
         self.hosts.drain()
     }
+}
+
+/// A line that tells of an error at a host and names no recipient: another host is tried next.
+pub(crate) fn at_a_host(entry: &Entry<'_>) -> Option<Report> {
+    let (instance, daemon) = entry.program.rsplit_once('/')?;
+    if !instance.contains("postfix") || !matches!(daemon, "smtp" | "lmtp") {
+        return None;
+    }
+    let queued = entry.text.split_once(": ").filter(|(id, _)| id.bytes().all(|b| b.is_ascii_alphanumeric()));
+    let text = queued.map_or(entry.text, |(_, text)| text);
+    let report = sentence::read_as(text, sentences).filter(|r| r.mx.is_some() || r.address.is_some())?;
+    Some(entry.stamp(Report { mta: Some(NAME.to_owned()), evidence: Some(collapse(text)), ..report }))
 }
 
 /// One delivery line: `to=<..>, relay=.., dsn=.., status=deferred (..)`.
@@ -183,8 +193,9 @@ pub(crate) struct Delivery<'a> {
 
 /// Reads a line behind its syslog head.
 pub(crate) fn delivery(line: &str) -> Option<Delivery<'_>> {
-    let head = &line[line.find("to=<")? + 4..];
-    let (to, fields) = head.split_once(">,")?;
+    // The angle brackets may have been lost on the way.
+    let head = &line[line.find("to=<").or_else(|| line.find(": to=").map(|at| at + 2))? + 3..];
+    let (to, fields) = head.split_once(',')?;
     let (fields, status) = fields.split_once(", status=")?;
     let (status, text) = status.split_once(' ').unwrap_or((status, ""));
     let text = enclosed(text, '(', ')').or_else(|| text.strip_prefix('(')).unwrap_or(text);

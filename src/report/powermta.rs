@@ -112,7 +112,7 @@ impl Accounting {
         {
             return Taken::No;
         }
-        if !matches!(kind, "b" | "t" | "rb") {
+        if !matches!(kind, "b" | "d" | "t" | "rb") {
             return Taken::Other;
         }
         let values = fields(line);
@@ -147,6 +147,10 @@ impl Accounting {
         report.address = report.address.or_else(|| value("dlvDestinationIp").and_then(wording::ip));
         report.at =
             value("timeLogged").and_then(|at| super::log::stamp(super::log::Clock::default(), &format!("{at} "))?.0);
+        if kind == "d" {
+            let Report { recipient, mx, address, source, at, .. } = report;
+            return Taken::passed(Report { recipient, mx, address, source, at, ..wording::passed(NAME) });
+        }
         Taken::errors(vec![report])
     }
 }

@@ -78,7 +78,11 @@ impl Log {
         let Some((number, ended)) = ended.split_once(": ") else { return Taken::No };
         let to = self.deliveries.take(number);
         let Some(text) = ended.strip_prefix("deferral: ").or_else(|| ended.strip_prefix("failure: ")) else {
-            return if ended.starts_with("success: ") { Taken::Other } else { Taken::No };
+            let Some(accepted) = ended.strip_prefix("success: ") else { return Taken::No };
+            let address = accepted.split_once("_accepted_message").and_then(|(ip, _)| wording::ip(ip));
+            let recipient = to.as_deref().and_then(wording::mailbox);
+            let report = Report { recipient, address, ..wording::passed(NAME) };
+            return Taken::passed(entry.stamp(report));
         };
         let text = text.replace('/', "\n").replace('_', " ");
         let mut report = sentence::read_as(&text, sentences).unwrap_or_else(|| own(&text));
@@ -110,7 +114,7 @@ fn ip_first(line: &str) -> bool {
 }
 
 /// An error that is qmail's own: no server said it.
-fn own(text: &str) -> Report {
+pub(crate) fn own(text: &str) -> Report {
     let mut report = Report { kind: wording::fault(text), origin: Some("local".to_owned()), ..by(NAME) };
     own_status(&mut report, text);
     report
@@ -158,7 +162,15 @@ fn reply(report: &mut Report, rest: &str) {
         .min();
     let told = rest[..end.unwrap_or(rest.len())].trim_start();
     let told = told.split("\n\n").next().unwrap_or(told);
-    sentence::quote(report, told.trim_end_matches([' ', '/', '\n', '-']));
+    let told = told.trim_end_matches([' ', '/', '\n', '-']);
+    // Yahoo adds the command.
+    let command = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
+    let told = told
+        .strip_suffix(']')
+        .and_then(|told| told.rsplit_once(" ["))
+        .filter(|(_, word)| command(word))
+        .map_or(told, |(told, _)| told);
+    sentence::quote(report, told);
 }
 
 /// `RCPT TO response; remote host IP said: R`, from behind `most progress was`.

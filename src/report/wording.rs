@@ -11,6 +11,11 @@ pub(crate) fn by(mta: &str) -> Report {
     Report { mta: (!mta.is_empty()).then(|| mta.to_owned()), attempt: true, ..Report::default() }
 }
 
+/// A delivery that went through.
+pub(crate) fn passed(mta: &str) -> Report {
+    Report { kind: Some(Kind::Completed), ..by(mta) }
+}
+
 /// A report of an error at `stage`.
 pub(crate) fn at(mta: &str, stage: Stage) -> Report {
     Report { stage: Some(stage), ..by(mta) }
@@ -107,15 +112,33 @@ pub(crate) fn fault(text: &str) -> Option<Kind> {
 pub(crate) fn host_and_address(text: &str) -> (Option<String>, Option<IpAddr>) {
     let (mut host, mut address) = (String::new(), None);
     for word in text.split(|c: char| c.is_whitespace() || "[](){}<>,;\"'=|".contains(c)) {
-        match ip(word) {
-            Some(found) => {
-                address = Some(found);
-                break;
-            }
-            None => host.push_str(word),
+        if let Some(found) = ip(word) {
+            address = Some(found);
+            break;
         }
+        if let Some((name, found)) = glued(word) {
+            host.push_str(name);
+            address = Some(found);
+            break;
+        }
+        host.push_str(word);
     }
     (host_name(&host), address)
+}
+
+/// `mx.example.com192.0.2.1:25`: the brackets between the two are lost.
+fn glued(word: &str) -> Option<(&str, IpAddr)> {
+    let quad = |c: char| c.is_ascii_digit() || c == '.' || c == ':';
+    let v4 = word.rfind(|c: char| !quad(c)).map(|at| at + 1);
+    // A top-level domain has no digits.
+    let top = word.split(':').next().and_then(|head| head.rfind('.')).unwrap_or_default();
+    let v6 = word[top..].find(|c: char| c.is_ascii_digit()).map(|at| top + at);
+    let split = |at: usize, v4: bool| {
+        let (name, address) = word.split_at_checked(at)?;
+        let address = ip(address).filter(|address| address.is_ipv4() == v4)?;
+        name.contains('.').then_some((name, address))
+    };
+    v4.and_then(|at| split(at, true)).or_else(|| split(v6?, false))
 }
 
 /// A fully qualified host name in its usual form.
@@ -188,6 +211,7 @@ mod tests {
             ("mx.example.com. [192.0.2.1]", Some("mx.example.com"), Some("192.0.2.1")),
             ("mx.example.com (192.0.2.1)", Some("mx.example.com"), Some("192.0.2.1")),
             ("mx.exam ple.com 192.0.2.1", Some("mx.example.com"), Some("192.0.2.1")),
+            ("mx.example.com192.0.2.1:25", Some("mx.example.com"), Some("192.0.2.1")),
             ("[2001:db8::1]:25", None, Some("2001:db8::1")),
             ("192.0.2.1:25", None, Some("192.0.2.1")),
             ("[]", None, None),

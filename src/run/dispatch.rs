@@ -39,6 +39,23 @@ impl Terms {
         self.0.get(provider).copied().unwrap_or(false)
     }
 
+    /// What the plan takes from each provider's budgets, in words.
+    pub(super) fn budgets(&self, plan: &Plan) -> Vec<String> {
+        let mut takes: BTreeMap<&str, (usize, &Limits)> = BTreeMap::new();
+        for attempt in plan.attempts.iter().filter(|attempt| attempt.address.is_some()) {
+            takes.entry(&attempt.provider).or_insert((0, &attempt.probe.limits)).0 += 1;
+        }
+        let say = |(provider, (sessions, limits)): (&str, (usize, &Limits))| {
+            let Limits { per_hour, per_day, rate, .. } = limits;
+            if self.own(provider) {
+                format!("{provider}: {sessions} sessions at up to {rate}; no budget, the target is your own")
+            } else {
+                format!("{provider}: {sessions} sessions at up to {rate}, of {per_hour} an hour and {per_day} a day")
+            }
+        };
+        takes.into_iter().map(say).collect()
+    }
+
     /// Refuses limits over a ceiling, and rests ignored, where the target is not our own.
     pub(super) fn check(&self, plan: &Plan) -> Result<(), RunError> {
         let foreign = plan.attempts.iter().filter(|a| a.address.is_some() && !self.own(&a.provider));
@@ -149,6 +166,8 @@ impl<E: Execute> Dispatcher<E> {
     async fn run(mut self, mut cancel: watch::Receiver<bool>) {
         let mut cancelled = false;
         loop {
+            // Sessions that end because they were stopped make room, and must not be replaced.
+            cancelled |= *cancel.borrow();
             if cancelled {
                 self.skip_all("cancelled").await;
             }

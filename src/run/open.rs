@@ -16,7 +16,7 @@ use super::dispatch::Execute;
 use crate::address::Host;
 use crate::drive::{Trace, Wire, drive, turned};
 use crate::outcome::{Ending, Outcome};
-use crate::plan::{Attempt, provider};
+use crate::plan::Attempt;
 use crate::record;
 use crate::smtp::dialog::Dialog;
 use crate::smtp::fault::Fault;
@@ -44,9 +44,8 @@ impl Execute for Opener {
                 matches!(ending, Ending::Broken(Stage::Connect, fault) if !matches!(fault, Fault::Local(_) | Fault::Cancelled))
             });
             match next {
-                Some((mx, address)) if unreached => {
-                    let provider = provider(mx.as_deref(), Some(address.ip()));
-                    attempt = Arc::new(Attempt { mx, address: Some(address), provider, ..(*attempt).clone() });
+                Some(next) if unreached => {
+                    attempt = Arc::new(Attempt { seq: attempt.seq, number: attempt.number, ..next });
                 }
                 _ => return (outcome.record(&self.run), dialog),
             }

@@ -12,6 +12,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -62,9 +63,6 @@ struct Player {
 }
 
 impl Player {
-    /// The most that goes out as one packet.
-    const PACKET: usize = 65_536;
-
     async fn perform(&mut self) -> Result<Never, Ended> {
         if !self.is_servers(self.at) {
             self.answer().await?;
@@ -142,7 +140,13 @@ impl Player {
                 left -= u32::from(left != u32::MAX);
             }
             wire(&mut self.wire)?.pause(*after).await?;
-            let packet = self.join(line);
+            let (packet, joined) = join(line, &dialog.lines[self.at..], |bytes| self.fill_in(bytes));
+            self.at += joined;
+            match dialog.lines.get(self.at) {
+                Some(Line { after: Duration::ZERO, act: Act::Close }) => self.entry.end(Ended::Closed),
+                Some(Line { after: Duration::ZERO, act: Act::Reset }) => self.entry.end(Ended::Reset),
+                _ => {}
+            }
             return self.say(&packet).await;
         }
         wire(&mut self.wire)?.pause(*after).await?;
@@ -156,22 +160,6 @@ impl Player {
             Act::Silence => Err(wire(&mut self.wire)?.silence().await),
             Act::Close | Act::Client(_) | Act::Server { .. } => Err(Ended::Closed),
         }
-    }
-
-    /// The line and those that go out in its packet.
-    fn join(&mut self, mut packet: Vec<u8>) -> Vec<u8> {
-        while let Some(Line { act: Act::Server { bytes, joined: true, times }, .. }) =
-            self.part.dialog.lines.get(self.at)
-        {
-            let line = self.fill_in(bytes);
-            let times = usize::try_from(*times).unwrap_or(usize::MAX);
-            if line.len().saturating_mul(times) > Self::PACKET - packet.len().min(Self::PACKET) {
-                break;
-            }
-            packet.extend(line.repeat(times));
-            self.at += 1;
-        }
-        packet
     }
 
     async fn say(&mut self, bytes: &[u8]) -> Result<(), Ended> {
@@ -222,6 +210,25 @@ impl Player {
     }
 }
 
+/// The most that goes out as one packet.
+const PACKET: usize = 65_536;
+
+/// A line together with those that go out in its packet, and how many these are.
+fn join(mut packet: Vec<u8>, behind: &[Line], fill_in: impl Fn(&[u8]) -> Vec<u8>) -> (Vec<u8>, usize) {
+    let mut joined = 0;
+    for Line { act, .. } in behind {
+        let Act::Server { bytes, joined: true, times } = act else { break };
+        let line = fill_in(bytes);
+        let times = usize::try_from(*times).unwrap_or(usize::MAX);
+        if line.len().saturating_mul(times).saturating_add(packet.len()) > PACKET {
+            break;
+        }
+        packet.extend(line.repeat(times));
+        joined += 1;
+    }
+    (packet, joined)
+}
+
 /// The wire, as long as no handshake took it.
 fn wire(wire: &mut Option<Wire>) -> Result<&mut Wire, Ended> {
     wire.as_mut().ok_or(Ended::TlsFailed)
@@ -254,7 +261,8 @@ fn strip<'a>(line: &'a [u8], start: &[u8]) -> Option<&'a [u8]> {
 
 #[cfg(test)]
 mod tests {
-    use super::{matches, spoken};
+    use super::{join, matches, spoken};
+    use crate::smtp::dialog::Dialog;
 
     #[test]
     fn a_star_stands_for_anything() {
@@ -282,5 +290,20 @@ mod tests {
         assert_eq!(spoken(b".\r\n"), b".");
         assert_eq!(spoken(b"Subject: a\r\n\r\nb\r\n.\r\n"), b".");
         assert_eq!(spoken(b"QUIT\r\n"), b"QUIT");
+    }
+
+    #[test]
+    fn a_packet_holds_the_lines_that_are_joined_to_it() {
+        for (behind, packet, joined) in [
+            ("S&: b\nS&*2: c\nS: d", "a\r\nb\r\nc\r\nc\r\n", 2),
+            ("S&: b\nTLS\nS&: c", "a\r\nb\r\n", 1),
+            ("S&*: b", "a\r\n", 0),
+            ("C: b", "a\r\n", 0),
+            ("", "a\r\n", 0),
+        ] {
+            let dialog: Dialog = behind.parse().unwrap();
+            let found = join(b"a\r\n".to_vec(), &dialog.lines, <[u8]>::to_vec);
+            assert_eq!(found, (packet.as_bytes().to_vec(), joined), "{behind}");
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! What a simulated exchanger answers where no dialog says otherwise: that of a server which takes
 //! everything, in the order that RFC 5321, section 4.1.4 asks for.
 
+use std::sync::Arc;
+
 /// Where a conversation stands.
 #[derive(Debug, Default)]
 pub(super) struct Standing {
@@ -19,7 +21,7 @@ pub(super) struct Standing {
 #[derive(Clone, Debug)]
 pub(super) struct Manners {
     pub(super) name: String,
-    pub(super) extensions: Vec<String>,
+    pub(super) extensions: Arc<[String]>,
     pub(super) starttls: bool,
     pub(super) queue_id: String,
 }

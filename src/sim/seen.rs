@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::broadcast;
+use tokio::sync::{OwnedSemaphorePermit, broadcast};
 
 use super::rule::Counts;
 use crate::address::Host;
@@ -123,7 +123,7 @@ impl Book {
     }
 
     /// Enters a connection.
-    pub(super) fn enter(self: &Arc<Self>, seen: Seen) -> Entry {
+    pub(super) fn enter(self: &Arc<Self>, seen: Seen, room: OwnedSemaphorePermit) -> Entry {
         let mut pages = held(&self.pages);
         pages.open(&seen);
         let seen = Arc::new(Mutex::new(seen));
@@ -131,7 +131,7 @@ impl Book {
             pages.entries.pop_front();
         }
         pages.entries.push_back(Arc::clone(&seen));
-        Entry { book: Arc::clone(self), seen }
+        Entry { book: Arc::clone(self), seen, _room: room }
     }
 
     pub(super) fn seen(&self) -> Vec<Seen> {
@@ -178,6 +178,8 @@ impl Pages {
 pub(super) struct Entry {
     book: Arc<Book>,
     seen: Arc<Mutex<Seen>>,
+    /// Given back when the entry has ended.
+    _room: OwnedSemaphorePermit,
 }
 
 impl Entry {
@@ -212,8 +214,10 @@ impl Entry {
             seen.ended = Some(ended);
             seen.until = Some(self.book.uptime());
             pages.close(&seen);
-            // Nobody need listen.
-            let _ = self.book.ended.send(seen.clone());
+            if self.book.ended.receiver_count() > 0 {
+                // The last listener may leave meanwhile.
+                let _ = self.book.ended.send(seen.clone());
+            }
         }
     }
 }

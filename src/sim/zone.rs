@@ -182,12 +182,9 @@ pub(super) fn data(rtype: RecordType, values: &[String]) -> Result<RData, String
     };
     let mut data = RData::try_from_str(rtype, value)
         .map_err(|e| format!("{value:?} is no value of type {rtype}: {e}").replace('\n', " "))?;
-    match &mut data {
-        RData::MX(mx) => mx.exchange.set_fqdn(true),
-        RData::CNAME(target) => target.0.set_fqdn(true),
-        RData::NS(target) => target.0.set_fqdn(true),
-        RData::PTR(target) => target.0.set_fqdn(true),
-        _ => {}
+    if let RData::CNAME(target) = &mut data {
+        // The zone follows only absolute ones; on the wire all are.
+        target.0.set_fqdn(true);
     }
     Ok(data)
 }

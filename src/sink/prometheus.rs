@@ -96,8 +96,8 @@ fn run(recording: &Recording, out: &mut Exposition) {
         out.set(&metrics::RUN_TIMESTAMP, &[], unix(run.at));
         out.set(&metrics::SIMULATED, &[], f64::from(u8::from(run.simulated)));
     }
-    if let Some(summary) = &recording.summary {
-        out.set(&metrics::RUN_DURATION, &[], seconds(summary.elapsed_ms));
+    if let Some(elapsed) = recording.summary.as_ref().and_then(|summary| summary.elapsed_ms) {
+        out.set(&metrics::RUN_DURATION, &[], seconds(elapsed));
     }
 }
 

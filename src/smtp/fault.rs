@@ -59,8 +59,11 @@ impl fmt::Display for Fault {
             Self::Reset => f.write_str("the server reset the connection"),
             Self::StartTlsNotOffered => f.write_str("TLS is required, and the server does not offer STARTTLS"),
             Self::TimedOut => f.write_str("no answer in time"),
-            Self::TlsLimit(what) => write!(f, "outside what this prober's TLS speaks: {what}"),
-            Self::Local(what) | Self::Tls(what) | Self::Unreachable(what) | Self::Unverified(what) => f.write_str(what),
+            Self::Local(what)
+            | Self::Tls(what)
+            | Self::TlsLimit(what)
+            | Self::Unreachable(what)
+            | Self::Unverified(what) => f.write_str(what),
         }
     }
 }

@@ -92,8 +92,12 @@ fn fold_durations(words: Vec<String>) -> Vec<String> {
 /// One `{time}` with the punctuation before the first and behind the last word.
 fn as_time(first: &str, last: &str) -> String {
     let before = first.len() - first.trim_start_matches(is_punctuation).len();
-    let behind = last.trim_end_matches(is_punctuation).len();
-    format!("{}{{time}}{}", &first[..before], &last[behind..])
+    let mut behind = &last[last.trim_end_matches(is_punctuation).len()..];
+    if last.starts_with('(') {
+        // The brackets of `(UTC)` go together.
+        behind = behind.strip_prefix(')').unwrap_or(behind);
+    }
+    format!("{}{{time}}{behind}", &first[..before])
 }
 
 fn core(word: &str) -> &str {
@@ -178,7 +182,7 @@ fn clock(text: &[u8]) -> Option<usize> {
     let mut end = hour + 3;
     if text.get(end) == Some(&b':') && two(end + 1, 60).is_some() {
         end += 3;
-        if matches!(text.get(end), Some(b'.' | b',')) {
+        if text.get(end) == Some(&b'.') {
             let digits = text[end + 1..].iter().take_while(|b| b.is_ascii_digit()).count();
             end += if digits > 0 { digits + 1 } else { 0 };
         }

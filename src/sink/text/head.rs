@@ -59,8 +59,8 @@ pub(super) fn summary<W: io::Write>(paper: &mut Paper<W>, recording: &Recording)
             counts.push(format!("{count} {what}"));
         }
     }
-    let took = super::timing::seconds(summary.elapsed_ms);
-    let text = format!("{}: {}; {took}; exit {}", sessions(summary.sessions), counts.join(", "), summary.exit);
+    let took = summary.elapsed_ms.map(|ms| format!("; {}", super::timing::seconds(ms))).unwrap_or_default();
+    let text = format!("{}: {}{took}; exit {}", sessions(summary.sessions), counts.join(", "), summary.exit);
     paper.blank()?;
     paper.flow(piece(PLAIN, ""), BOLD, &text)
 }

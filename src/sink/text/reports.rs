@@ -51,6 +51,11 @@ fn report<W: io::Write>(paper: &mut Paper<W>, report: &Report) -> io::Result<()>
     field(paper, "mail for", &joined([report.recipient.clone().or_else(|| report.domain.clone())]))?;
     field(paper, "when", &joined([report.at.map(|at| format!("{at:.0}"))]))?;
     field(paper, "notes", &report.notes.join(", "))?;
+    let known = report.provider.as_ref().map(|provider| format!("known from {provider}"));
+    field(paper, "whose", &joined([report.scope.clone(), known]))?;
+    field(paper, "meaning", report.meaning.as_deref().unwrap_or_default())?;
+    field(paper, "do", report.advice.as_deref().unwrap_or_default())?;
+    field(paper, "source", report.reference.as_deref().unwrap_or_default())?;
     if report.attempt {
         return Ok(());
     }
