@@ -153,7 +153,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// The most bytes that a transcript keeps.
+    /// The most bytes that a transcript keeps, those it takes to keep a line counted in.
     const LIMIT: usize = 256 * 1024;
 
     /// Starts a transcript at the moment the connection is open.
@@ -211,7 +211,7 @@ impl Trace {
     }
 
     fn push(&mut self, act: Act, size: usize) {
-        self.size += size;
+        self.size += size + size_of::<Line>();
         if self.size > Self::LIMIT {
             return;
         }

@@ -162,7 +162,7 @@ impl Outcome {
     }
 
     fn tell(&self, session: &mut record::Session, ending: &Ending<'_>) {
-        let Learned { steps, also, ehlo, .. } = &self.learned;
+        let Learned { steps, also, ehlo, unfinished, .. } = &self.learned;
         let greeting = reply_at(steps, Stage::Banner);
         session.stage = Some(ending.stage());
         session.kind = ending.kind();
@@ -189,7 +189,9 @@ impl Outcome {
             }
             Ending::Rejected(_, reply) => quote(session, reply),
             Ending::Broken(_, fault) => {
-                session.detail = Some(fault.to_string());
+                let unfinished = unfinished.as_deref().map(String::from_utf8_lossy);
+                let unfinished = unfinished.map(|began| format!("; a reply had begun: {began:?}"));
+                session.detail = Some(format!("{fault}{}", unfinished.unwrap_or_default()));
                 if let Fault::OutOfPlace(reply) = fault {
                     quote(session, reply);
                 }
@@ -199,7 +201,7 @@ impl Outcome {
         let detours = self.learned.notes.iter().filter_map(|note| match note {
             Note::HeloFallback(reply) => Some(format!("EHLO was refused: {}", reply.lossy_lines().join(" / "))),
             Note::StartTlsRefused(reply) => Some(format!("STARTTLS was refused: {}", reply.lossy_lines().join(" / "))),
-            Note::CloseAfterReply => None,
+            Note::CloseAfterReply | Note::OutOfStep => None,
         });
         let details: Vec<_> = session.detail.take().into_iter().chain(detours).collect();
         session.detail = Some(details.join("; ")).filter(|detail| !detail.is_empty());
@@ -218,6 +220,7 @@ impl Outcome {
                 Note::HeloFallback(_) => note(true, "helo-fallback"),
                 Note::StartTlsRefused(_) => note(true, "starttls-refused"),
                 Note::CloseAfterReply => note(true, "close-after-reply"),
+                Note::OutOfStep => note(true, "out-of-step"),
             }
         }
         if let Ending::Rejected(_, reply) = ending {

@@ -178,6 +178,7 @@ fn summary(learned: &Learned, until: Stage) -> String {
             Note::HeloFallback(_) => "helo-fallback",
             Note::StartTlsRefused(_) => "starttls-refused",
             Note::CloseAfterReply => "close-after-reply",
+            Note::OutOfStep => "out-of-step",
         })
         .collect();
     notes.extend(bare_lf.then_some("bare-lf"));

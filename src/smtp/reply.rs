@@ -289,6 +289,13 @@ impl Decoder {
         !self.buffer.is_empty() || !self.lines.is_empty()
     }
 
+    /// The first bytes of what is waiting, at most 512: a reply that has no end yet.
+    #[must_use]
+    pub fn leftover(&self) -> Vec<u8> {
+        let lines = self.lines.iter().flat_map(|line| line.iter().chain(b"\r\n"));
+        lines.chain(&self.buffer).take(512).copied().collect()
+    }
+
     fn finish(&mut self, code: Code) -> Reply {
         self.code = None;
         self.size = 0;

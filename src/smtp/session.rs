@@ -109,6 +109,9 @@ pub enum Note {
     StartTlsRefused(Reply),
     /// The server closed the connection right after it refused, before `QUIT` was answered.
     CloseAfterReply,
+    /// The server gave more replies than it was asked for, the last of them before `QUIT`'s: any
+    /// reply on record may be the answer to what was asked before.
+    OutOfStep,
 }
 
 /// Everything that a session learned.
@@ -121,6 +124,8 @@ pub struct Learned {
     pub notes: Vec<Note>,
     /// The last accepted EHLO reply.
     pub ehlo: Option<Reply>,
+    /// The first bytes of a reply that never ended, where waiting for it ended the session.
+    pub unfinished: Option<Vec<u8>>,
 }
 
 /// An SMTP client session.
@@ -141,6 +146,9 @@ pub struct Session {
 impl Session {
     /// How long to listen for a second reply behind a refused greeting.
     const LINGER: Duration = Duration::from_secs(1);
+
+    /// How many replies that nobody asked for are kept, and how many bytes of them.
+    const MOST_ALSO: (usize, usize) = (100, Decoder::LIMIT);
 
     /// Starts a session on a connection that has just opened.
     #[must_use]
@@ -244,17 +252,24 @@ impl Session {
     fn answer(&mut self, reply: Reply, now: Instant) {
         match &self.state {
             State::Greeting => {
-                self.learned.also.extend(Some(reply).filter(Reply::refuses));
+                if reply.refuses() {
+                    self.set_aside(reply);
+                }
                 return self.enter(Stage::Quit, now);
             }
-            State::Lingering(_) => return self.learned.also.push(reply),
+            State::Lingering(_) => {
+                if !self.set_aside(reply) {
+                    self.enter(Stage::Quit, now);
+                }
+                return;
+            }
             State::LastWords(..) => return self.hear_last_words(reply, now),
             _ if self.stage == Stage::Quit => return self.answer_quit(reply, now),
             _ => {}
         }
         // A leave is no answer to HELO, and so no better word than EHLO's refusal.
         if let Some(refusal) = self.refused_ehlo.take_if(|_| reply.code.get() == 421) {
-            self.learned.also.push(reply);
+            self.set_aside(reply);
             self.record(Answer::Reply(refusal), false, now);
             return self.enter(Stage::Quit, now);
         }
@@ -353,7 +368,7 @@ impl Session {
             (Stage::Ehlo | Stage::EhloTls, _) => command::ehlo(ehlo),
             (Stage::StartTls, _) if !self.offered("STARTTLS") => return self.part(Fault::StartTlsNotOffered, now),
             (Stage::StartTls, _) => command::starttls(),
-            (Stage::Tls, _) if self.decoder.has_leftover() => return self.stop(Fault::PlaintextAfterStartTls, now),
+            (Stage::Tls, _) if self.decoder.has_leftover() => return self.stop(self.too_early(), now),
             (Stage::Tls, _) => {
                 self.state = State::Upgrading;
                 return;
@@ -369,6 +384,19 @@ impl Session {
         };
         self.state = State::Sending(bytes, Then::Read);
         self.overhear(now);
+    }
+
+    /// What the server sent behind its reply to `STARTTLS`, before the handshake had begun. A TLS record
+    /// begins with its content type, 20 to 24 (RFC 8446, section 5.1), which no reply holds.
+    fn too_early(&self) -> Fault {
+        let bytes = self.decoder.leftover();
+        match bytes.first() {
+            Some(20..=24) => {
+                let shown = bytes[..bytes.len().min(32)].escape_ascii();
+                Fault::Tls(format!("TLS came before the handshake had begun: {shown}"))
+            }
+            _ => Fault::PlaintextAfterStartTls,
+        }
     }
 
     fn offered(&self, keyword: &str) -> bool {
@@ -389,15 +417,31 @@ impl Session {
             if reply.code.get() == 421 && self.stage != Stage::Quit {
                 return Ok(Some(reply));
             }
-            self.learned.also.push(reply);
+            self.set_aside(reply);
         }
         Ok(None)
+    }
+
+    /// Keeps a reply that nobody asked for, unless there are too many: then no more will tell more.
+    fn set_aside(&mut self, reply: Reply) -> bool {
+        let also = &mut self.learned.also;
+        let size: usize = also.iter().chain([&reply]).flat_map(|reply| &reply.lines).map(Vec::len).sum();
+        let room = also.len() < Self::MOST_ALSO.0 && size <= Self::MOST_ALSO.1;
+        if room {
+            also.push(reply);
+        }
+        room
     }
 
     fn wrote(&mut self, now: Instant) {
         match std::mem::replace(&mut self.state, State::Reading) {
             State::Sending(_, Then::Close) => self.state = State::Over,
-            State::Sending(_, Then::Read) => self.read_on(now),
+            State::Sending(_, Then::Read) => {
+                if self.stage == Stage::Quit {
+                    self.also_before = self.learned.also.len();
+                }
+                self.read_on(now);
+            }
             State::Sending(_, Then::Take(reply)) => self.answer(reply, now),
             other => self.state = other,
         }
@@ -405,10 +449,13 @@ impl Session {
 
     fn answer_quit(&mut self, reply: Reply, now: Instant) {
         if reply.code.get() == 221 {
+            if self.learned.also[self.also_before..].iter().any(|reply| reply.code.get() != 421) {
+                self.learned.notes.push(Note::OutOfStep);
+            }
             self.record(Answer::Reply(reply), true, now);
             self.state = State::Over;
-        } else {
-            self.learned.also.push(reply);
+        } else if !self.set_aside(reply) {
+            self.state = State::Over;
         }
     }
 
@@ -418,7 +465,7 @@ impl Session {
             self.record(Answer::Reply(reply), false, now);
             self.state = State::Over;
         } else {
-            self.learned.also.push(reply);
+            self.set_aside(reply);
         }
     }
 
@@ -495,7 +542,12 @@ impl Session {
         let answer = match (self.refused_ehlo.take(), unasked) {
             (Some(refusal), _) => Answer::Reply(refusal),
             (None, Some(at)) if gone => Answer::Reply(self.learned.also.remove(self.also_before + at)),
-            _ => Answer::Fault(fault),
+            _ => {
+                let leftover = self.decoder.leftover();
+                self.learned.unfinished =
+                    (matches!(fault, Fault::TimedOut) || gone).then_some(leftover).filter(|bytes| !bytes.is_empty());
+                Answer::Fault(fault)
+            }
         };
         self.record(answer, false, now);
     }
