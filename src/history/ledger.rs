@@ -78,11 +78,7 @@ impl StoreLedger {
     }
 
     /// Does `work` in one transaction, behind what is owed to the file; `None` where that fails.
-    fn transact<T>(
-        &mut self,
-        now: Timestamp,
-        work: impl FnOnce(&mut Page<'_>) -> rusqlite::Result<T>,
-    ) -> Option<T> {
+    fn transact<T>(&mut self, now: Timestamp, work: impl FnOnce(&mut Page<'_>) -> rusqlite::Result<T>) -> Option<T> {
         if self.away.is_some_and(|until| now < until) {
             return None;
         }
@@ -139,6 +135,19 @@ impl StoreLedger {
     fn open_here(&self, ask: &Ask<'_>) -> (usize, usize) {
         let here = self.leases.iter().filter(|lease| lease.account == *ask.account);
         (here.clone().count(), here.filter(|lease| lease.address == ask.address).count())
+    }
+}
+
+#[cfg(test)]
+impl StoreLedger {
+    /// Acts as if the file had failed.
+    pub(super) fn leave_alone_until(&mut self, until: Timestamp) {
+        self.away = Some(until);
+    }
+
+    /// Takes away the limit that made the file full.
+    pub(super) fn unlimited(&self) {
+        self.store.db.pragma_update(None, "max_page_count", 1 << 20).unwrap();
     }
 }
 

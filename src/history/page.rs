@@ -27,10 +27,22 @@ pub(super) struct Read {
 /// What is entered once and for all.
 #[derive(Clone, Debug)]
 pub(super) enum Entry {
-    Start { run: String, account: Account, at: Timestamp },
-    Rest { run: String, account: Account, source: IpAddr, rest: Rest, at: Timestamp },
+    Start {
+        run: String,
+        account: Account,
+        at: Timestamp,
+    },
+    Rest {
+        run: String,
+        account: Account,
+        source: IpAddr,
+        rest: Rest,
+        at: Timestamp,
+    },
     /// The lease with this number is given back.
-    Ended { id: i64 },
+    Ended {
+        id: i64,
+    },
 }
 
 impl Entry {
