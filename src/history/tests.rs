@@ -176,7 +176,7 @@ fn rests_hold_across_runs_where_the_provider_is_real() {
             let admission = ledger.admit(&b.ask(now));
             match &admission {
                 Admission::Skip(why) if kept => {
-                    assert_eq!(why, "192.0.2.1 rests at example.org until 2026-11-24T12:00:00Z: 421 [TSS04]")
+                    assert_eq!(why, "192.0.2.1 rests at example.org until 2026-11-24T12:00:00Z: 421 [TSS04]");
                 }
                 other => assert!(!kept && *other == Admission::Go, "{ground:?}: {other:?}"),
             }

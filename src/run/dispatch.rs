@@ -15,7 +15,6 @@ use tokio::time::{Instant, sleep_until};
 use super::{Clock, RunError};
 use crate::drive::turned;
 use crate::ledger::{Account, Admission, Ask, Ground, Ledger, RENEWAL, Rest, later};
-use crate::limits::Limits;
 use crate::outcome::{Outcome, rest};
 use crate::plan::{Attempt, Plan};
 use crate::record::{Kind, Role, Session, Variant};
@@ -192,12 +191,14 @@ impl<E: Execute> Dispatcher<E> {
                 }
             };
             tokio::select! {
+                // First: sessions that end because they are told to make no room for others.
+                biased;
+                () = turned(&mut cancel), if !cancelled => cancelled = true,
                 Some(ended) = self.open.join_next() => {
                     if let Ok((attempt, session, dialog)) = ended {
                         self.ended(&attempt, session, dialog).await;
                     }
                 }
-                () = turned(&mut cancel), if !cancelled => cancelled = true,
                 () = woken => {}
             }
         }
