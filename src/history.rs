@@ -63,7 +63,8 @@ impl Store {
 /// Makes sure that there is a file to open.
 fn create(path: &Path) -> Result<(), Fault> {
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(parent);
+        made.map_err(|error| Fault::Directory { path: parent.to_owned(), error })?;
     }
     match fs::metadata(path) {
         Ok(found) if found.is_file() => Ok(()),
@@ -86,6 +87,7 @@ fn connect(path: &Path) -> Result<Connection, Fault> {
     let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     schema::migrate(&transaction)?;
     transaction.commit()?;
+    schema::examine(&db)?;
     Ok(db)
 }
 
@@ -114,6 +116,8 @@ pub struct HistoryError {
 
 #[derive(Debug, thiserror::Error)]
 enum Fault {
+    #[error("the directory {} cannot be made ({error})", path.display())]
+    Directory { path: PathBuf, error: io::Error },
     #[error("{0}: wanted a file that can be written")]
     Io(#[from] io::Error),
     #[error("not a file: wanted one that can be written")]
@@ -125,7 +129,7 @@ enum Fault {
     #[error("locked by another process for {} s", Store::PATIENCE.as_secs())]
     Locked,
     #[error("damaged ({0}): it can be moved out of the way, and a new one is begun")]
-    Damaged(rusqlite::Error),
+    Damaged(String),
     #[error("{0}")]
     Sql(rusqlite::Error),
 }
@@ -135,7 +139,7 @@ impl From<rusqlite::Error> for Fault {
         match error.sqlite_error_code() {
             Some(ErrorCode::NotADatabase) => Self::NotOurs,
             Some(ErrorCode::DatabaseBusy) => Self::Locked,
-            Some(ErrorCode::DatabaseCorrupt) => Self::Damaged(error),
+            Some(ErrorCode::DatabaseCorrupt) => Self::Damaged(error.to_string()),
             _ => Self::Sql(error),
         }
     }

@@ -126,10 +126,10 @@ pub(super) struct RunFlags {
     /// Session starts per provider [default: 20/min]
     #[arg(long, value_name = "N/min", help_heading = "Limits")]
     rate: Option<Rate>,
-    /// Session starts per provider and hour [default: 200]
+    /// Session starts per provider and hour, earlier runs' too [default: 200]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = args::count::<1_000_000>, help_heading = "Limits")]
     per_hour: Option<u32>,
-    /// Session starts per provider and day [default: 1000]
+    /// Session starts per provider and day, earlier runs' too [default: 1000]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = args::count::<10_000_000>, help_heading = "Limits")]
     per_day: Option<u32>,
     /// Start no session later than this; the rest is skipped
@@ -148,7 +148,7 @@ pub(super) struct RunFlags {
     /// Print every session that would be opened, open none
     #[arg(long, help_heading = "Run")]
     dry_run: bool,
-    #[arg(long, help = "Where budgets and results are kept [default: $XDG_STATE_HOME/mxprobe/]", value_name = "PATH|none", value_parser = args::history, help_heading = "Run")]
+    #[arg(long, help = "SQLite file that keeps session starts and rests for later runs and other processes, so that rates, budgets and caps hold across them; none: within this run only [default: $XDG_STATE_HOME/mxprobe/history.sqlite]", value_name = "PATH|none", value_parser = args::history, help_heading = "Run")]
     history: Option<History>,
 
     /// How to print

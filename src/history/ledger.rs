@@ -138,6 +138,19 @@ impl StoreLedger {
     }
 }
 
+#[cfg(test)]
+impl StoreLedger {
+    /// Acts as if the file had failed.
+    pub(super) fn leave_alone_until(&mut self, until: Timestamp) {
+        self.away = Some(until);
+    }
+
+    /// Takes away the limit that made the file full.
+    pub(super) fn unlimited(&self) {
+        self.store.db.pragma_update(None, "max_page_count", 1 << 20).unwrap();
+    }
+}
+
 impl Ledger for StoreLedger {
     fn admit(&mut self, ask: &Ask<'_>) -> Admission {
         let (run, account, address, now) = (ask.run.to_owned(), ask.account, ask.address, ask.now);

@@ -74,3 +74,14 @@ pub(super) fn migrate(transaction: &Transaction<'_>) -> Result<(), Fault> {
     }
     Ok(())
 }
+
+/// Looks through the tables that say who may be probed, which are small: better now than in mid-run.
+pub(super) fn examine(db: &Connection) -> Result<(), Fault> {
+    for table in ["start", "rest", "lease"] {
+        let found: String = db.query_row(&format!("PRAGMA quick_check('{table}')"), [], |row| row.get(0))?;
+        if found != "ok" {
+            return Err(Fault::Damaged(found));
+        }
+    }
+    Ok(())
+}

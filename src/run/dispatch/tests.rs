@@ -58,21 +58,34 @@ struct World {
     reply: Option<&'static str>,
     pair_plaintext: bool,
     public: bool,
+    own_mx: bool,
+    ignore_rest: bool,
 }
 
 impl Default for World {
     fn default() -> Self {
         let limits = Limits { rate: "100000/s".parse().unwrap(), ..Limits::default() };
         let lasts = Duration::from_secs(1);
-        Self { sources: 4, addresses: 8, limits, lasts, fault: None, reply: None, pair_plaintext: false, public: false }
+        Self {
+            sources: 4,
+            addresses: 8,
+            limits,
+            lasts,
+            fault: None,
+            reply: None,
+            pair_plaintext: false,
+            public: false,
+            own_mx: false,
+            ignore_rest: false,
+        }
     }
 }
 
 type Log = Vec<(Instant, Instant, Arc<Attempt>)>;
 
 impl World {
-    async fn run(self, cancel_after: Option<Duration>) -> (Vec<Session>, Log, Duration) {
-        let clock = Clock::start();
+    /// The plan, and on whose terms it is.
+    fn plan(&self) -> (Plan, Terms) {
         let probe = Arc::new(Probe {
             description: None,
             target: Target {
@@ -81,7 +94,7 @@ impl World {
                 control: vec![],
                 port: 25,
                 family: Family::Both,
-                own_mx: false,
+                own_mx: self.own_mx,
             },
             source: Sources::default(),
             envelope: Envelope::default(),
@@ -89,10 +102,10 @@ impl World {
             tls: TlsLevel::Opportunistic,
             timeouts: Arc::default(),
             message: Message::default(),
-            limits: self.limits,
+            limits: self.limits.clone(),
             expect: Expect::default(),
             pair_plaintext: self.pair_plaintext,
-            ignore_rest: false,
+            ignore_rest: self.ignore_rest,
         });
         let net = if self.public { [198, 51] } else { [127, 1] };
         let exchanger = Exchanger {
@@ -119,6 +132,11 @@ impl World {
         let plan = plan(&probe, &[route], &sources, 7, 1);
         let mut terms = Terms::default();
         plan.attempts.iter().for_each(|attempt| terms.see(attempt));
+        (plan, terms)
+    }
+
+    async fn run(self, cancel_after: Option<Duration>) -> (Vec<Session>, Log, Duration) {
+        let (clock, (plan, terms)) = (Clock::start(), self.plan());
         let rules = Rules { run: "run".to_owned(), clock, terms, ledger: Box::new(RunLedger::default()), seed: 7 };
         let (stop, cancel) = watch::channel(false);
         if let Some(after) = cancel_after {
@@ -246,4 +264,75 @@ async fn a_failed_handshake_gets_its_pair_only_when_asked_for() {
         let pairs = sessions.iter().filter(|s| s.variant == Variant::Plaintext).count();
         assert_eq!(pairs, count - 4);
     }
+}
+
+#[test]
+fn ceilings_rests_and_budgets_hold_on_foreign_ground() {
+    let over = |change: fn(&mut Limits)| {
+        let mut limits = Limits::default();
+        change(&mut limits);
+        World { limits, ..World::default() }
+    };
+    let usual = || over(|_| ());
+    // What is asked for, whether the history is broken, and what is said on foreign ground.
+    let cases = [
+        (usual(), false, ""),
+        (over(|l| l.rate = "60/min".parse().unwrap()), false, ""),
+        (over(|l| l.rate = "61/min".parse().unwrap()), false, "--rate: 61 a minute is over the ceiling of 60"),
+        (over(|l| l.per_hour = 601), false, "--per-hour: 601 an hour is over the ceiling of 600"),
+        (over(|l| l.per_day = 5001), false, "--per-day: 5001 a day is over the ceiling of 5000"),
+        (over(|l| l.per_provider = 11), false, "--per-provider: 11 at a time is over the ceiling of 10"),
+        (over(|l| l.per_address = 11), false, "--per-address: 11 at a time is over the ceiling of 10"),
+        (World { ignore_rest: true, ..usual() }, false, "--ignore-rest: example.org is not yours"),
+        (usual(), true, "no disk; example.org is not yours, and its budgets are kept"),
+    ];
+    for (mut world, broken, says) in cases {
+        for (public, own_mx) in [(true, false), (true, true), (false, false)] {
+            (world.public, world.own_mx) = (public, own_mx);
+            let (plan, terms) = world.plan();
+            let said = terms.check(&plan, broken.then_some("no disk")).map_err(|e| e.to_string());
+            match (public, own_mx, says) {
+                (true, false, says) if !says.is_empty() => {
+                    assert!(said.as_ref().is_err_and(|said| said.starts_with(says)), "{said:?}, wanted {says}");
+                }
+                _ => assert_eq!(said, Ok(()), "{says}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_control_with_one_address_out_in_the_world_is_foreign() {
+    let (mut plan, _) =
+        World { own_mx: true, limits: Limits { per_hour: 601, ..Limits::default() }, ..World::default() }.plan();
+    for (role, public, foreign) in
+        [(Role::Control, true, true), (Role::Control, false, false), (Role::Target, true, false)]
+    {
+        let ip = if public { IpAddr::from([198, 51, 100, 9]) } else { IpAddr::from([127, 1, 0, 9]) };
+        let alternatives = vec![(None, SocketAddr::new(ip, 25))];
+        let attempt = Attempt { role, alternatives, ..(*plan.attempts[0]).clone() };
+        let mut terms = Terms::default();
+        terms.see(&attempt);
+        plan.attempts = vec![Arc::new(attempt)];
+        assert_eq!(terms.check(&plan, None).is_err(), foreign, "{role} {public}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_skipped_attempt_holds_up_none_behind_it() {
+    for max_time in [None, Some(Duration::from_millis(500))] {
+        let limits =
+            Limits { attempts: 3, pace: Duration::from_secs(1), per_hour: 5, max_time, ..World::default().limits };
+        let (sessions, log, _) = World { limits, public: true, ..World::default() }.run(None).await;
+        assert_eq!((sessions.len(), log.len()), (96, if max_time.is_some() { 2 } else { 5 }));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_a_rate_beyond_the_patience() {
+    let max_time = Some(Duration::from_secs(10));
+    let limits = Limits { rate: "4/min".parse().unwrap(), max_time, ..Limits::default() };
+    let (sessions, log, took) = World { limits, ..World::default() }.run(None).await;
+    assert_eq!((sessions.len(), log.len()), (32, 4));
+    assert_eq!(took.as_secs(), 10);
 }
