@@ -264,11 +264,12 @@ impl<E: Execute> Dispatcher<E> {
     /// Asks patience, rests and the ledger. `None`: the provider is held from now on.
     fn admit(&mut self, attempt: Arc<Attempt>, now: Instant) -> Option<Next> {
         let Limits { max_time, rate, .. } = attempt.probe.limits;
-        if max_time.is_some_and(|patience| now >= self.rules.clock.begun() + patience) {
-            return Some(Next::Skip(attempt, "max-time: no session starts this late".to_owned()));
-        }
+        // Nothing will be opened: what is known of it needs no leave.
         if attempt.fault.is_some() {
             return Some(Next::Start(attempt));
+        }
+        if max_time.is_some_and(|patience| now >= self.rules.clock.begun() + patience) {
+            return Some(Next::Skip(attempt, "max-time: no session starts this late".to_owned()));
         }
         let (at, provider) = (self.rules.clock.now(), Arc::clone(&attempt.provider));
         let source = attempt.source.as_ref().map(|source| source.seen_as);
