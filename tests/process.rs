@@ -257,9 +257,13 @@ fn a_reader_that_goes_away_is_no_failure() {
     let lines = lines(&std::fs::read(&record).unwrap());
     assert_eq!(of_type(&lines, "session").len(), 32);
     assert_eq!(lines.last().unwrap()["completed"], 21);
-    let mut child = mxprobe("judge").arg(&record).spawn().unwrap();
-    drop(child.stdout.take());
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let other = directory.path().join("other.jsonl");
+    std::fs::write(&other, "").unwrap();
+    for command in [mxprobe("judge").arg(&record), mxprobe("diff").args([&record, &other])] {
+        let mut child = command.spawn().unwrap();
+        drop(child.stdout.take());
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{command:?}");
+    }
 }
 
 #[test]

@@ -24,8 +24,8 @@ pub(super) fn diff(args: &DiffArgs) -> Done {
     if args.format != Format::Jsonl && !args.output.quiet {
         let _ = writeln!(out, "{} of {} sessions' cells changed", changes.len(), before.len().max(after.len()));
     }
-    written(io::stdout().write_all(out.as_bytes()))?;
-    Ok(u8::from(!changes.is_empty()))
+    let read = written(io::stdout().write_all(out.as_bytes()))?;
+    Ok(u8::from(read && !changes.is_empty()))
 }
 
 /// The sessions of a recording.

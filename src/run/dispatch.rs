@@ -224,12 +224,13 @@ impl<E: Execute> Dispatcher<E> {
 
     /// Asks patience and the ledger. `None`: the provider is held from now on.
     fn admit(&mut self, attempt: Arc<Attempt>, now: Instant) -> Option<Next> {
-        if self.patience(&attempt).is_some_and(|end| now >= end) {
-            return Some(Next::Skip(attempt, "max-time: no session starts this late".to_owned()));
-        }
+        // Nothing will be opened: what is known of it needs no leave.
         let (None, Some(address)) = (&attempt.fault, attempt.address) else {
             return Some(Next::Start(attempt));
         };
+        if self.patience(&attempt).is_some_and(|end| now >= end) {
+            return Some(Next::Skip(attempt, "max-time: no session starts this late".to_owned()));
+        }
         let ground = self.rules.terms.ground(&attempt.provider);
         let ask = Ask {
             run: &self.rules.run,
