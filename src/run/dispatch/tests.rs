@@ -309,7 +309,8 @@ fn a_control_with_one_address_out_in_the_world_is_foreign() {
         [(Role::Control, true, true), (Role::Control, false, false), (Role::Target, true, false)]
     {
         let ip = if public { IpAddr::from([198, 51, 100, 9]) } else { IpAddr::from([127, 1, 0, 9]) };
-        let alternatives = vec![(None, SocketAddr::new(ip, 25))];
+        let next = Attempt { address: Some(SocketAddr::new(ip, 25)), ..(*plan.attempts[0]).clone() };
+        let alternatives = vec![next];
         let attempt = Attempt { role, alternatives, ..(*plan.attempts[0]).clone() };
         let mut terms = Terms::default();
         terms.see(&attempt);
