@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::reply::{Malformed, Reply};
+use super::decoder::Malformed;
+use super::reply::Reply;
 use crate::words::words;
 
 /// Why a stage ended without an answer.

@@ -3,52 +3,17 @@
 //! The driver asks [`Session::poll`] what to do, does it, and says with [`Session::handle`] what
 //! happened. A refusal, a silence, a broken handshake are [`Step`]s, never errors.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::command;
+use super::decoder::{Decoder, Malformed};
 use super::ehlo;
 use super::fault::Fault;
-use super::reply::{Class, Decoder, Malformed, Reply};
-use crate::address::{EhloName, Mailbox, Sender};
+pub use super::learned::{Answer, Learned, Note, Step};
+use super::reply::{Class, Reply};
+pub use super::script::{Script, TlsLevel};
+use crate::address::Sender;
 use crate::stage::Stage;
-use crate::timeouts::Timeouts;
-use crate::words::words;
-
-/// What a session is to say, and how far it is to go.
-#[derive(Clone, Debug)]
-pub struct Script {
-    /// The name given in `EHLO`.
-    pub ehlo: EhloName,
-    /// When to use `STARTTLS`, and what to ask of the certificate.
-    pub tls: TlsLevel,
-    /// The envelope sender.
-    pub from: Sender,
-    /// The envelope recipient; without one the session ends after `MAIL`.
-    pub to: Option<Mailbox>,
-    /// The message; only sent when `until` is [`Stage::EndOfData`].
-    pub message: Arc<[u8]>,
-    /// The last stage to enter; after it comes `QUIT`.
-    pub until: Stage,
-    /// How long each stage may take.
-    pub timeouts: Arc<Timeouts>,
-}
-
-words! {
-    /// When to use `STARTTLS`, and what to ask of the certificate.
-    #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
-    pub enum TlsLevel ("TLS level") {
-        /// Stay in the clear.
-        Off = "off",
-        /// Use it where it is offered; a refusal or a bad certificate is no hindrance.
-        #[default]
-        Opportunistic = "opportunistic",
-        /// Refuse to go on in the clear; any certificate will do.
-        Require = "require",
-        /// The certificate must hold: chain, dates and name.
-        Verify = "verify",
-    }
-}
 
 /// What the driver must do next, and until when.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -59,7 +24,8 @@ pub enum Action<'a> {
     Read(Instant),
     /// Perform the TLS handshake.
     Upgrade(Instant),
-    /// Write all these bytes.
+    /// Write all these bytes. What arrives while they find no room is told first, and then the rest of
+    /// them is written if they are still asked for.
     Write(&'a [u8], Instant),
 }
 
@@ -74,58 +40,6 @@ pub enum Event<'a> {
     Upgraded,
     /// The bytes are written.
     Wrote,
-}
-
-/// One stage as it went.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Step {
-    /// Which stage.
-    pub stage: Stage,
-    /// How it ended.
-    pub answer: Answer,
-    /// Whether the session went on from here as planned.
-    pub passed: bool,
-    /// From the first byte sent to the last received.
-    pub took: Duration,
-}
-
-/// How a stage ended.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Answer {
-    /// A connection or a handshake succeeded: the successes without a reply.
-    Established,
-    /// The server replied.
-    Reply(Reply),
-    /// The server did not reply.
-    Fault(Fault),
-}
-
-/// What stands out in a session beside its steps.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Note {
-    /// EHLO was refused with this reply, and HELO followed (RFC 5321, section 3.2).
-    HeloFallback(Reply),
-    /// `STARTTLS` was refused with this reply, and the session went on in the clear.
-    StartTlsRefused(Reply),
-    /// The server closed the connection right after it refused, before `QUIT` was answered.
-    CloseAfterReply,
-    /// The server gave more replies than it was asked for, the last of them before `QUIT`'s: any
-    /// reply on record may be the answer to what was asked before.
-    OutOfStep,
-}
-
-/// Everything that a session learned.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Learned {
-    /// What happened, in order.
-    pub steps: Vec<Step>,
-    /// Replies nobody asked for, in order.
-    pub also: Vec<Reply>,
-    pub notes: Vec<Note>,
-    /// The last accepted EHLO reply.
-    pub ehlo: Option<Reply>,
-    /// The first bytes of a reply that never ended, where waiting for it ended the session.
-    pub unfinished: Option<Vec<u8>>,
 }
 
 /// An SMTP client session.
@@ -146,9 +60,6 @@ pub struct Session {
 impl Session {
     /// How long to listen for a second reply behind a refused greeting.
     const LINGER: Duration = Duration::from_secs(1);
-
-    /// How many replies that nobody asked for are kept, and how many bytes of them.
-    const MOST_ALSO: (usize, usize) = (100, Decoder::LIMIT);
 
     /// Starts a session on a connection that has just opened.
     #[must_use]
@@ -253,12 +164,12 @@ impl Session {
         match &self.state {
             State::Greeting => {
                 if reply.refuses() {
-                    self.set_aside(reply);
+                    self.learned.set_aside(reply);
                 }
                 return self.enter(Stage::Quit, now);
             }
             State::Lingering(_) => {
-                if !self.set_aside(reply) {
+                if !self.learned.set_aside(reply) {
                     self.enter(Stage::Quit, now);
                 }
                 return;
@@ -269,7 +180,7 @@ impl Session {
         }
         // A leave is no answer to HELO, and so no better word than EHLO's refusal.
         if let Some(refusal) = self.refused_ehlo.take_if(|_| reply.code.get() == 421) {
-            self.set_aside(reply);
+            self.learned.set_aside(reply);
             self.record(Answer::Reply(refusal), false, now);
             return self.enter(Stage::Quit, now);
         }
@@ -417,20 +328,9 @@ impl Session {
             if reply.code.get() == 421 && self.stage != Stage::Quit {
                 return Ok(Some(reply));
             }
-            self.set_aside(reply);
+            self.learned.set_aside(reply);
         }
         Ok(None)
-    }
-
-    /// Keeps a reply that nobody asked for, unless there are too many: then no more will tell more.
-    fn set_aside(&mut self, reply: Reply) -> bool {
-        let also = &mut self.learned.also;
-        let size: usize = also.iter().chain([&reply]).flat_map(|reply| &reply.lines).map(Vec::len).sum();
-        let room = also.len() < Self::MOST_ALSO.0 && size <= Self::MOST_ALSO.1;
-        if room {
-            also.push(reply);
-        }
-        room
     }
 
     fn wrote(&mut self, now: Instant) {
@@ -454,7 +354,7 @@ impl Session {
             }
             self.record(Answer::Reply(reply), true, now);
             self.state = State::Over;
-        } else if !self.set_aside(reply) {
+        } else if !self.learned.set_aside(reply) {
             self.state = State::Over;
         }
     }
@@ -465,7 +365,7 @@ impl Session {
             self.record(Answer::Reply(reply), false, now);
             self.state = State::Over;
         } else {
-            self.set_aside(reply);
+            self.learned.set_aside(reply);
         }
     }
 

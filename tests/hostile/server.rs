@@ -244,7 +244,8 @@ impl Server {
     async fn upgrade(&mut self) -> io::Result<()> {
         let Wire::Plain(mut tcp) = std::mem::replace(&mut self.wire, Wire::Gone) else { return gone() };
         if self.orders.stage == Stage::Tls && !self.orders.does.is_empty() {
-            tcp.read_buf(&mut self.unread).await?;
+            // The hello, whole: what is unread at a close makes it a reset.
+            _ = tcp.read(&mut vec![0; 16_384]).await?;
             self.wire = Wire::Plain(tcp);
             self.perform(Stage::Tls).await?;
             return self.read_on().await;

@@ -34,7 +34,7 @@ impl Execute for Fake {
         let answer = match (fault, self.reply) {
             (Some(fault), _) => Answer::Fault(fault),
             (None, Some(reply)) => {
-                let mut decoder = crate::smtp::reply::Decoder::default();
+                let mut decoder = crate::smtp::decoder::Decoder::default();
                 decoder.extend(reply.as_bytes());
                 Answer::Reply(decoder.decode().unwrap().unwrap())
             }
