@@ -1,6 +1,8 @@
 //! What every report gets at the end, whoever read it: what follows from its reply alone.
 
-use super::reply::Quoted;
+use std::collections::HashMap;
+use std::net::IpAddr;
+
 use super::{postfix, text};
 use crate::catalog;
 use crate::record::{Kind, Report};
@@ -9,8 +11,40 @@ use crate::smtp::reply as smtp;
 /// Longest reply and evidence kept, in bytes.
 const MOST: usize = 4096;
 
+/// What the words of replies say, remembered: the same few are quoted over and over in a log.
+#[derive(Default)]
+pub(crate) struct Words {
+    known: HashMap<String, Told>,
+}
+
+#[derive(Default)]
+struct Told {
+    class: Option<smtp::Class>,
+    tag: Option<String>,
+    named: Vec<IpAddr>,
+}
+
+impl Words {
+    fn of(&mut self, told: &str) -> &Told {
+        if self.known.len() > 4096 {
+            self.known.clear();
+        }
+        if !self.known.contains_key(told) {
+            let tag = smtp::tag(told).map(str::to_owned);
+            let fresh = Told { class: catalog::text_class(told), tag, named: catalog::addresses_named(told) };
+            self.known.insert(told.to_owned(), fresh);
+        }
+        &self.known[told]
+    }
+}
+
 /// Fills in class, provider's code, domain and notes.
 pub(crate) fn finish(report: &mut Report) {
+    finish_with(&mut Words::default(), report);
+}
+
+/// The same, with a memory.
+pub(crate) fn finish_with(words: &mut Words, report: &mut Report) {
     for text in [&mut report.reply, &mut report.evidence, &mut report.inner_reply].into_iter().flatten() {
         text.truncate(super::sentence::floor(text, MOST));
     }
@@ -22,14 +56,7 @@ pub(crate) fn finish(report: &mut Report) {
         5 => Some(smtp::Class::Permanent),
         _ => None,
     }));
-    let told = report.reply.as_deref().and_then(Quoted::read);
-    let told = told.map_or_else(|| report.reply.clone().unwrap_or_default(), |quoted| quoted.text);
-    if report.reply.is_some() {
-        report.tag = smtp::tag(&told).map(str::to_owned);
-        report.origin =
-            report.origin.take().or_else(|| (report.kind == Some(Kind::Rejected)).then(|| "remote".to_owned()));
-    }
-    judge(report, &told);
+    judge(words, report);
     report.domain = report
         .recipient
         .as_deref()
@@ -39,21 +66,25 @@ pub(crate) fn finish(report: &mut Report) {
 }
 
 /// What the words of the reply say, whether they contradict its numbers, and the client it names.
-fn judge(report: &mut Report, told: &str) {
-    if report.reply.is_none() {
-        return;
+fn judge(words: &mut Words, report: &mut Report) {
+    let Some(reply) = report.reply.as_deref() else { return };
+    // The text behind the code, which the reply begins with where it has one.
+    let told = if report.code.is_some() { reply.get(4..).unwrap_or_default() } else { reply };
+    let told = words.of(told);
+    report.tag.clone_from(&told.tag);
+    report.text_class = told.class;
+    let mut named = told.named.iter().filter(|ip| Some(**ip) != report.address);
+    if let (Some(source), None) = (named.next(), named.next()) {
+        report.quoted_source = Some(*source);
     }
-    report.text_class = catalog::text_class(told);
+    if report.origin.is_none() && report.kind == Some(Kind::Rejected) {
+        report.origin = Some("remote".to_owned());
+    }
     let kept = report.status.as_deref().is_some_and(|status| status.starts_with('4'));
     let permanent = report.code.is_some_and(|code| code.class() == smtp::Class::Permanent);
     if kept && permanent
         || catalog::contradicts(report.code, report.enhanced, report.text_class, report.action.as_deref())
     {
         report.notes.push("inconsistent-reply".to_owned());
-    }
-    let mut named = catalog::addresses_named(told);
-    named.retain(|ip| Some(*ip) != report.address);
-    if let [source] = named.as_slice() {
-        report.quoted_source = Some(*source);
     }
 }

@@ -30,9 +30,14 @@ impl<'a> Squeezed<'a> {
 
     /// Where `words` first stand at or behind byte `from` of the text.
     pub(crate) fn find(&self, words: &str, from: usize) -> Option<Range<usize>> {
-        let needle: Vec<u8> = words.bytes().filter(u8::is_ascii_alphanumeric).map(|b| b.to_ascii_lowercase()).collect();
+        let (mut needle, mut length) = ([0; 96], 0);
+        for (slot, b) in needle.iter_mut().zip(words.bytes().filter(u8::is_ascii_alphanumeric)) {
+            *slot = b.to_ascii_lowercase();
+            length += 1;
+        }
+        let needle = &needle[..length];
         let start = self.at.partition_point(|&at| (at as usize) < from);
-        let found = start + memmem::find(self.letters.get(start..)?, &needle)?;
+        let found = start + memmem::find(self.letters.get(start..)?, needle)?;
         let last = found + needle.len().checked_sub(1)?;
         Some(self.at[found] as usize..self.at[last] as usize + 1)
     }

@@ -10,8 +10,9 @@ use memchr::{memchr, memmem, memrchr};
 use super::Import;
 use super::tally::Tally;
 use crate::record::Report;
+use crate::report::finish::{self, Words};
 use crate::report::log::{Clock, Entry};
-use crate::report::{finish, postfix};
+use crate::report::postfix;
 
 /// Whole lines, and what must be known to read them apart from the others.
 pub(super) struct Chunk {
@@ -116,7 +117,7 @@ const AT_A_HOST: [&[u8]; 5] =
 pub(super) fn search(import: &Import, chunk: Chunk) -> Batch {
     let Chunk { year, bytes, .. } = chunk;
     let mut batch = Batch::default();
-    let mut times = Times { import, years: Years::new(year), last: [0; 15], minute: 0 };
+    let mut times = Times { import, words: Words::default(), years: Years::new(year), last: [0; 15], minute: 0 };
     let mut found: Vec<(usize, Item)> = Vec::new();
     let mut done = 0;
     for hit in memmem::find_iter(&bytes, b", status=") {
@@ -147,9 +148,11 @@ pub(super) fn search(import: &Import, chunk: Chunk) -> Batch {
     batch
 }
 
-/// The stamps of one chunk; most lines share their minute with the line before.
+/// What lines of one chunk have in common: most share their minute with the line before, and many
+/// failures their reply.
 struct Times<'i> {
     import: &'i Import,
+    words: Words,
     years: Years,
     last: [u8; 15],
     /// The minute of `last`, in seconds since 1970.
@@ -210,7 +213,7 @@ fn failed(import: &Import, times: &mut Times<'_>, line: &[u8]) -> Option<Item> {
     let ours = entry.program.rsplit_once('/').is_some_and(|(instance, _)| instance.contains("postfix"));
     let delivery = postfix::delivery(entry.text).filter(|delivery| ours && delivery.failed())?;
     let mut report = entry.stamp(Report { at, ..delivery.report() });
-    finish::finish(&mut report);
+    finish::finish_with(&mut times.words, &mut report);
     Some(Item::Failed(entry.pid.to_owned(), Box::new(report)))
 }
 
@@ -219,6 +222,6 @@ fn at_a_host(times: &mut Times<'_>, import: &Import, line: &[u8]) -> Option<Item
     let line = String::from_utf8_lossy(line);
     let entry = Entry::read(import.clock, &line);
     let mut report = Report { at, ..postfix::at_a_host(&entry)? };
-    finish::finish(&mut report);
+    finish::finish_with(&mut times.words, &mut report);
     Some(Item::Host(entry.pid.to_owned(), Box::new(report)))
 }
