@@ -81,7 +81,10 @@ fn connect(path: &Path) -> Result<Connection, Fault> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut db = Connection::open_with_flags(path, flags)?;
     db.busy_timeout(Store::PATIENCE)?;
-    schema::check(&db)?;
+    // In one transaction: another process may be making the tables at this moment.
+    let transaction = db.transaction()?;
+    schema::check(&transaction)?;
+    drop(transaction);
     write_ahead(&db)?;
     db.pragma_update(None, "synchronous", "normal")?;
     let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;

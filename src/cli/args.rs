@@ -253,3 +253,26 @@ pub(super) fn pair<A, B, E: Display, F: Display>(
 fn short(text: &str) -> String {
     text.chars().take(80).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_history_is_where_xdg_says() {
+        let cases = [
+            (Some("/state"), Some("/home/me"), Some("/state/mxprobe/history.sqlite")),
+            (None, Some("/home/me"), Some("/home/me/.local/state/mxprobe/history.sqlite")),
+            (Some(""), Some("/home/me"), Some("/home/me/.local/state/mxprobe/history.sqlite")),
+            (Some("state"), Some("/home/me"), Some("/home/me/.local/state/mxprobe/history.sqlite")),
+            (Some("state"), None, None),
+        ];
+        for (state, home, wanted) in cases {
+            let variable = |name: &str| if name == "HOME" { home } else { state }.map(OsString::from);
+            let found = History::Default.file(variable).ok().flatten();
+            assert_eq!(found, wanted.map(PathBuf::from), "{state:?} {home:?}");
+        }
+        assert_eq!(History::None.file(|_| None), Ok(None));
+        assert_eq!(History::File("x".into()).file(|_| None), Ok(Some("x".into())));
+    }
+}

@@ -50,7 +50,7 @@ const STEPS: [&str; 1] = [r#"
 "#];
 
 /// Refuses what is not ours, before anything is changed.
-pub(super) fn check(db: &Connection) -> Result<(), Fault> {
+pub(super) fn check(db: &Transaction<'_>) -> Result<(), Fault> {
     let application: i64 = db.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let found: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;

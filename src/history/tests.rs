@@ -141,6 +141,20 @@ fn a_test_on_loopback_spends_nothing_of_the_provider_it_plays() {
 }
 
 #[test]
+fn many_may_begin_a_history_at_once() {
+    for _ in 0..50 {
+        let world = World::new();
+        std::thread::scope(|scope| {
+            let threads =
+                [0; 6].map(|_| scope.spawn(|| Store::open(&world.path()).map(drop).map_err(|e| e.to_string())));
+            for thread in threads {
+                assert_eq!(thread.join().unwrap(), Ok(()));
+            }
+        });
+    }
+}
+
+#[test]
 fn many_at_once_never_pass_a_budget() {
     let world = World::new();
     let started = std::thread::scope(|scope| {
