@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use crate::catalog::Catalog;
 use crate::cli::args::Input;
 use crate::cli::{Command, Usage, completions};
+use crate::sink::Format;
 use crate::visible::visible;
 
 mod demo;
@@ -99,6 +100,19 @@ fn catalog(files: &[impl AsRef<Path>]) -> Result<&'static Catalog, Failure> {
         catalog = Box::leak(Box::new(catalog.with(&name, &text).map_err(Failure::config)?));
     }
     Ok(catalog)
+}
+
+/// So many sessions are drawn; a diagnosis rests on all of them.
+const DRAWN: u64 = 20_000;
+
+/// Says that not every session is drawn, where that is so.
+fn say_drawn(sessions: u64, format: Format) {
+    if sessions > DRAWN && format != Format::Jsonl {
+        let _ = writeln!(
+            io::stderr(),
+            "mxprobe: the first {DRAWN} of {sessions} sessions are drawn; the diagnosis rests on all"
+        );
+    }
 }
 
 /// What a file or standard input is called in messages and records.

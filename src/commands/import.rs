@@ -7,7 +7,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
 use super::show::look;
-use super::{Done, Failure, catalog, name, open, written};
+use super::{DRAWN, Done, Failure, catalog, name, open, written};
 use crate::cli::args::Input;
 use crate::cli::import::ImportArgs;
 use crate::judge::{Evidence, judge};
@@ -16,9 +16,6 @@ use crate::report::import::{Import, Imported};
 use crate::sink::{self, Format};
 use crate::status::Tally;
 use crate::visible::visible;
-
-/// So many failures are drawn; the diagnosis rests on all of them.
-const DRAWN: u64 = 20_000;
 
 pub(super) fn import(args: &ImportArgs) -> Done {
     let catalog = catalog(&args.catalogue)?;
@@ -54,12 +51,7 @@ pub(super) fn import(args: &ImportArgs) -> Done {
             "mxprobe: {sourceless} failures do not say from which address they were tried: --source says it for them"
         );
     }
-    if seq > DRAWN && args.format != Format::Jsonl {
-        let _ = writeln!(
-            io::stderr(),
-            "mxprobe: the first {DRAWN} of {seq} failures are drawn; the diagnosis rests on all"
-        );
-    }
+    super::say_drawn(seq, args.format);
     for mut diagnosis in judge(&evidence, catalog) {
         diagnosis.run.clone_from(&run);
         written(sink.line(&Line::Diagnosis(Box::new(diagnosis))))?;

@@ -1,62 +1,45 @@
 //! `judge`: diagnoses recorded evidence again. No network and no clock: the same input gives the
 //! same bytes.
 
-use std::io::{self, BufRead as _, BufReader};
+use std::io::{self, BufReader};
 
 use super::show::look;
-use super::{Done, Failure, catalog, name, open, written};
+use super::{DRAWN, Done, Failure, catalog, name, open, written};
 use crate::cli::judge::JudgeArgs;
 use crate::judge::{Evidence, judge as diagnose};
-use crate::record::{DiagnosisKind, Line, Summary};
+use crate::record::{DiagnosisKind, Line};
 use crate::sink::{self, Format};
-use crate::status::Tally;
 
 pub(super) fn judge(args: &JudgeArgs) -> Done {
     let catalog = catalog(&args.catalogue)?;
-    let mut evidence = Evidence::new();
     let output = args.output.with(args.format);
     let mut sink = sink::open(args.format, io::stdout(), look(&output));
-    let mut tally = Tally::default();
-    let mut last = String::new();
-    for file in &args.files {
-        let name = name(file);
-        let mut input = BufReader::new(open(file)?);
-        let (mut text, mut number) = (String::new(), 0_u64);
-        loop {
-            text.clear();
-            number += 1;
-            let read = input.read_line(&mut text);
-            if read.map_err(|e| Failure::config(format!("{name}:{number}: {e}")))? == 0 {
-                break;
-            }
-            if text.trim().is_empty() {
-                continue;
-            }
-            let line = Line::parse(&text).map_err(|e| Failure::config(format!("{name}:{number}: {e}")))?;
-            let Some(line) = line.filter(|line| !matches!(line, Line::Diagnosis(_) | Line::Summary(_))) else {
-                continue;
-            };
-            match &line {
-                Line::Session(session) => tally.add(session),
-                Line::Run(run) => last.clone_from(&run.run),
-                _ => {}
-            }
-            if args.format != Format::Jsonl && !written(sink.line(&line))? {
-                return Ok(0);
-            }
-            evidence.add(line);
+    let (mut evidence, mut sessions, mut outcome) = (Evidence::new(), 0_u64, Ok(()));
+    let mut draw = |text: &str| {
+        sessions += u64::from(text.starts_with(r#"{"type":"session""#));
+        // The diagnoses on record are not drawn: they are what is asked again.
+        if args.format == Format::Jsonl || sessions > DRAWN || outcome.is_err() {
+            return;
         }
+        if let Ok(Some(line)) = Line::parse(text)
+            && !matches!(line, Line::Diagnosis(_) | Line::Summary(_))
+        {
+            outcome = sink.line(&line);
+        }
+    };
+    for file in &args.files {
+        evidence.read_with(BufReader::new(open(file)?), &name(file), &mut draw).map_err(Failure::config)?;
     }
+    written(outcome)?;
+    super::say_drawn(sessions, args.format);
+
     let diagnoses = diagnose(&evidence, catalog);
     let healthy = diagnoses.iter().all(|diagnosis| diagnosis.kind == DiagnosisKind::Healthy);
-    let exit = u8::from(!healthy);
+    let (exit, run) = (u8::from(!healthy), diagnoses.last().map(|last| last.run.clone()).unwrap_or_default());
     for diagnosis in diagnoses {
-        last.clone_from(&diagnosis.run);
-        if !written(sink.line(&Line::Diagnosis(Box::new(diagnosis))))? {
-            return Ok(0);
-        }
+        written(sink.line(&Line::Diagnosis(Box::new(diagnosis))))?;
     }
-    let summary: Summary = tally.summary(&last, None, exit);
-    let read = written(sink.line(&Line::Summary(summary)))? && written(sink.finish())?;
-    Ok(if read { exit } else { 0 })
+    written(sink.line(&Line::Summary(evidence.tally().summary(&run, None, exit))))?;
+    written(sink.finish())?;
+    Ok(exit)
 }

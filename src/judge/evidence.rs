@@ -15,6 +15,7 @@ use super::trial::{COUNTED, Trial};
 use crate::record::{Check, Kind, Line, Lookup, Passed, Role, Session, Variant};
 use crate::smtp::reply::{Code, Enhanced};
 use crate::stage::Stage;
+use crate::status::Tally;
 
 /// Everything the judge knows: sessions, lookups, checks and counts of deliveries, from one run
 /// or many.
@@ -79,7 +80,21 @@ impl Evidence {
     /// # Errors
     ///
     /// Names the file, the line and what was found there. What was read before stays.
-    pub fn read(&mut self, mut input: impl BufRead, name: &str) -> Result<(), ReadError> {
+    pub fn read(&mut self, input: impl BufRead, name: &str) -> Result<(), ReadError> {
+        self.read_with(input, name, &mut |_| ())
+    }
+
+    /// The same, and shows every line to `seen` as it is taken in.
+    ///
+    /// # Errors
+    ///
+    /// As [`Evidence::read`].
+    pub fn read_with(
+        &mut self,
+        mut input: impl BufRead,
+        name: &str,
+        seen: &mut dyn FnMut(&str),
+    ) -> Result<(), ReadError> {
         let mut line = Vec::new();
         let mut number = 0;
         loop {
@@ -98,7 +113,24 @@ impl Evidence {
                 continue;
             }
             self.line(text).map_err(|e| error(located(&e)))?;
+            seen(text);
         }
+    }
+
+    /// The sessions, counted.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        let mut tally = Tally::default();
+        for trial in self.trials.iter().filter(|trial| trial.seq != COUNTED) {
+            *match trial.kind {
+                Kind::Local => &mut tally.local,
+                Kind::Skipped => &mut tally.skipped,
+                Kind::Completed => &mut tally.completed,
+                _ if trial.expected => &mut tally.completed,
+                _ => &mut tally.failed,
+            } += 1;
+        }
+        tally
     }
 
     /// The last run: that of the last `run` line, else that of the latest session.

@@ -117,23 +117,13 @@ pub(crate) fn list<T: Display>(items: impl IntoIterator<Item = T>) -> String {
     }
 }
 
-/// A text of the other side, made safe to print: control characters are spelled out, and what is
-/// too long to read is cut.
+/// A text of the other side, made safe to print, and cut where it is too long to read.
 pub(crate) fn visible(text: &str) -> String {
     const LONGEST: usize = 600;
-    let hidden = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-    };
-    let mut out = String::with_capacity(text.len());
-    for (i, c) in text.chars().enumerate() {
-        if i == LONGEST {
-            out.push_str(" [cut]");
-            break;
-        }
-        if hidden(c) { out.extend(c.escape_default()) } else { out.push(c) }
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{} [cut]", crate::visible::visible(&text[..end])),
+        None => crate::visible::visible(text).into_owned(),
     }
-    out
 }
 
 pub(crate) fn time(at: i64) -> String {
