@@ -8,6 +8,7 @@ use super::reply::collapse;
 use super::sentence;
 use super::wording::{self, by, field};
 use crate::record::{Kind, Report};
+use crate::smtp::reply::Class;
 use crate::stage::Stage;
 
 pub(crate) const NAME: &str = "courier";
@@ -35,7 +36,8 @@ pub(crate) fn section(text: &str) -> Option<Report> {
         }
     }
     if report.stage == Some(Stage::Data) {
-        report.stage = Some(Stage::EndOfData);
+        let permanent = report.code.is_some_and(|code| code.class() == Class::Permanent);
+        report.stage = permanent.then_some(Stage::EndOfData);
         report.candidates = vec![Stage::Data, Stage::EndOfData];
         report.stage_why = Some("Courier prints \">>> DATA\" for the final dot too".to_owned());
     }

@@ -9,6 +9,7 @@ use crate::report::reply::{Quoted, collapse};
 use crate::report::sentence;
 use crate::report::squeeze::Squeezed;
 use crate::report::wording::{self, by};
+use crate::smtp::reply::Class;
 use crate::stage::Stage;
 
 /// The human part of a bounce: whom it failed for, why, and the transcript.
@@ -137,7 +138,9 @@ impl Transcript {
                 || lower.contains("554 5.5.0 remote protocol error")
                 || quoted
             {
-                talk.stage = Some(Stage::EndOfData);
+                // A server that says no for good to DATA itself is rare; one that says "later" is not.
+                let permanent = talk.code.is_some_and(|code| code.class() == Class::Permanent);
+                talk.stage = permanent.then_some(Stage::EndOfData);
                 talk.candidates = vec![Stage::Data, Stage::EndOfData];
                 talk.stage_why = Some("sendmail prints \">>> DATA\" for the final dot too".to_owned());
             } else {
