@@ -205,8 +205,7 @@ impl Plan {
                 let rated = window.map_or(Duration::ZERO, |at| earlier[at] + limits.rate.per);
                 let start = paced.max(rated);
                 if attempt.fault.is_none() {
-                    earlier.push(start);
-                    earlier.sort_unstable();
+                    earlier.insert(earlier.partition_point(|before| *before <= start), start);
                 }
                 start
             })

@@ -157,7 +157,7 @@ pub async fn run(
         voice.line(line).await;
     }
 
-    let diagnoses = judge(&evidence, &setup.catalog);
+    let diagnoses = judge(&evidence, setup.catalog);
     let exit = status::exit(tally, &diagnoses);
     let summary = tally.summary(&id, ms(clock.begun.elapsed()), exit);
     for mut diagnosis in diagnoses {
