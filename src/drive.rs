@@ -31,7 +31,8 @@ pub async fn drive(
     mut cancel: watch::Receiver<bool>,
     mut trace: Option<&mut Trace>,
 ) -> Learned {
-    let mut buffer = [0; 4096];
+    // Not in the future itself, which is moved before it is run.
+    let mut buffer = vec![0; 4096];
     let mut cancelled = false;
     // How much is written of what the session is writing.
     let mut written = 0;

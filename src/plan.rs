@@ -205,8 +205,7 @@ impl Plan {
                 let rated = window.map_or(Duration::ZERO, |at| earlier[at] + limits.rate.per);
                 let start = paced.max(rated);
                 if attempt.fault.is_none() {
-                    earlier.push(start);
-                    earlier.sort_unstable();
+                    earlier.insert(earlier.partition_point(|before| *before <= start), start);
                 }
                 start
             })
@@ -216,8 +215,9 @@ impl Plan {
 
 /// Expands a probe, without I/O. No IPv4 source is paired with an IPv6 address, or the reverse.
 ///
-/// `first` is the number of the first session; the cells are in random order, by `seed`, and each
-/// cell's further attempts come after all first ones.
+/// `first` is the number of the first session; the cells are in random order, by `seed`, though no
+/// address has its second before all have had their first. Each cell's further attempts come after
+/// all first ones.
 #[must_use]
 pub fn plan(probe: &Arc<Probe>, routes: &[Route], sources: &[Source], seed: u64, first: u64) -> Plan {
     let mut plan = Plan::default();
@@ -237,7 +237,7 @@ pub fn plan(probe: &Arc<Probe>, routes: &[Route], sources: &[Source], seed: u64,
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let attempts = probe.limits.attempts.max(1);
     for number in 1..=attempts {
-        cells.shuffle(&mut rng);
+        cells = dealt(cells, &mut rng);
         let again = cells.iter().filter(|cell| number == 1 || (cell.fault.is_none() && cell.role != Role::Control));
         plan.attempts.extend(again.map(|cell| Arc::new(Attempt { number, ..cell.clone() })));
     }
@@ -247,6 +247,23 @@ pub fn plan(probe: &Arc<Probe>, routes: &[Route], sources: &[Source], seed: u64,
         }
     }
     plan
+}
+
+/// Shuffles the cells, then deals them in rounds of one per address. Of cells in an order that is
+/// all chance the last few are at a few addresses, and a run ends waiting for those.
+fn dealt(mut cells: Vec<Attempt>, rng: &mut ChaCha8Rng) -> Vec<Attempt> {
+    cells.shuffle(rng);
+    let mut dealt_to: BTreeMap<Option<SocketAddr>, usize> = BTreeMap::new();
+    let mut rounds: Vec<Vec<Attempt>> = Vec::new();
+    for cell in cells {
+        let round = dealt_to.entry(cell.address).or_default();
+        if rounds.len() == *round {
+            rounds.push(Vec::new());
+        }
+        rounds[*round].push(cell);
+        *round += 1;
+    }
+    rounds.into_iter().flatten().collect()
 }
 
 /// The name under which rates and budgets are kept: the exchanger's registrable domain.

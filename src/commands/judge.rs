@@ -30,16 +30,16 @@ pub(super) fn judge(args: &JudgeArgs) -> Done {
     for file in &args.files {
         evidence.read_with(BufReader::new(open(file)?), &name(file), &mut draw).map_err(Failure::config)?;
     }
-    written(outcome)?;
+    if !written(outcome)? {
+        return Ok(0);
+    }
     super::say_drawn(sessions, args.format);
 
     let diagnoses = diagnose(&evidence, catalog);
     let healthy = diagnoses.iter().all(|diagnosis| diagnosis.kind == DiagnosisKind::Healthy);
     let (exit, run) = (u8::from(!healthy), diagnoses.last().map(|last| last.run.clone()).unwrap_or_default());
-    for diagnosis in diagnoses {
-        written(sink.line(&Line::Diagnosis(Box::new(diagnosis))))?;
-    }
-    written(sink.line(&Line::Summary(evidence.tally().summary(&run, None, exit))))?;
-    written(sink.finish())?;
-    Ok(exit)
+    let summary = Line::Summary(evidence.tally().summary(&run, None, exit));
+    let mut lines = diagnoses.into_iter().map(|diagnosis| Line::Diagnosis(Box::new(diagnosis))).chain([summary]);
+    let said = lines.try_for_each(|line| sink.line(&line)).and_then(|()| sink.finish());
+    Ok(if written(said)? { exit } else { 0 })
 }

@@ -48,6 +48,8 @@ pub struct StoreLedger {
     leases: Vec<Lease>,
     /// What is in the book and not yet in the file.
     owed: Vec<Entry>,
+    /// The run that has started sessions on loopback, and when it last did.
+    on_loopback: Option<(String, Timestamp)>,
     /// The file failed, and is left alone until then.
     away: Option<Timestamp>,
     tell: Tell,
@@ -74,7 +76,7 @@ impl StoreLedger {
     pub(super) fn over(mut store: Store, now: Timestamp, tell: Tell) -> Result<Self, HistoryError> {
         page::tidy(&mut store, now, LEASE).map_err(|e| store.error(e))?;
         let (book, read) = (RunLedger::default(), BTreeMap::new());
-        Ok(Self { store, book, read, leases: Vec::new(), owed: Vec::new(), away: None, tell })
+        Ok(Self { store, book, read, leases: Vec::new(), owed: Vec::new(), on_loopback: None, away: None, tell })
     }
 
     /// Does `work` in one transaction, behind what is owed to the file; `None` where that fails.
@@ -182,6 +184,9 @@ impl Ledger for StoreLedger {
         });
         if admission == Admission::Go {
             self.book.enter(account, now, now);
+            if account.loopback.is_some() {
+                self.on_loopback = Some((run.clone(), now));
+            }
             self.leases.push(Lease { run, account: account.clone(), address, id });
         }
         admission
@@ -224,6 +229,10 @@ impl Drop for StoreLedger {
     /// Tries once more to write what is owed, and gives back what is still open.
     fn drop(&mut self) {
         self.owed.extend(self.leases.drain(..).filter_map(|lease| Some(Entry::Ended { id: lease.id? })));
+        self.owed.extend(self.on_loopback.take().map(|(run, last)| {
+            let minute = jiff::SignedDuration::from_mins(1);
+            Entry::Left { run, since: last.saturating_sub(minute).unwrap_or(Timestamp::MIN) }
+        }));
         if !self.owed.is_empty() {
             self.transact(self.away.unwrap_or(Timestamp::MIN), |_| Ok(()));
         }

@@ -43,13 +43,19 @@ pub(super) enum Entry {
     Ended {
         id: i64,
     },
+    /// The run is over. On loopback there is nobody to spare: its starts go with it, unless other
+    /// runs were there since `since`, with which it shares a limit.
+    Left {
+        run: String,
+        since: Timestamp,
+    },
 }
 
 impl Entry {
     pub(super) fn account(&self) -> Option<&Account> {
         match self {
             Self::Start { account, .. } | Self::Rest { account, .. } => Some(account),
-            Self::Ended { .. } => None,
+            Self::Ended { .. } | Self::Left { .. } => None,
         }
     }
 }
@@ -137,6 +143,14 @@ impl<'a> Page<'a> {
             }
             Entry::Ended { id } => {
                 transaction.prepare_cached("DELETE FROM lease WHERE id = ?")?.execute([id])?;
+            }
+            Entry::Left { run, since } => {
+                transaction.execute(
+                    r#"DELETE FROM start WHERE run = ?1 AND "loopback-port" <> 0 AND NOT EXISTS (
+                        SELECT 1 FROM start AS other WHERE other.provider = start.provider
+                        AND other."loopback-port" = start."loopback-port" AND other.run <> ?1 AND other.at > ?2)"#,
+                    params![run, since.as_microsecond()],
+                )?;
             }
         }
         Ok(())

@@ -129,6 +129,25 @@ fn rates_hold_across_runs_on_every_ground() {
 }
 
 #[test]
+fn a_run_on_loopback_that_is_over_holds_up_none_that_follows() {
+    for (ground, goes) in [(Ground::Loopback, true), (Ground::Own, false), (Ground::Foreign, false)] {
+        let world = World::new();
+        let run = |name| Run::new(name, ground).with(|limits| limits.rate = "1/min".parse().unwrap());
+        assert_eq!(world.open(minutes(0)).admit(&run("a").ask(minutes(0))), Admission::Go);
+        let after = world.open(minutes(0)).admit(&run("b").ask(minutes(0)));
+        assert_eq!(after == Admission::Go, goes, "{ground:?}");
+    }
+    // Two at once share the limit, whichever ends first.
+    let world = World::new();
+    let run = |name| Run::new(name, Ground::Loopback).with(|limits| limits.rate = "2/min".parse().unwrap());
+    let (mut one, mut two) = (world.open(minutes(0)), world.open(minutes(0)));
+    assert_eq!(one.admit(&run("a").ask(minutes(0))), Admission::Go);
+    assert_eq!(two.admit(&run("b").ask(minutes(0))), Admission::Go);
+    drop(one);
+    assert!(matches!(two.admit(&run("b").ask(minutes(0))), Admission::Wait(_)));
+}
+
+#[test]
 fn a_test_on_loopback_spends_nothing_of_the_provider_it_plays() {
     let world = World::new();
     let mut ledger = world.open(minutes(0));

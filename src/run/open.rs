@@ -88,7 +88,7 @@ impl Opener {
         let connected =
             Step { stage: Stage::Connect, answer: Answer::Established, passed: true, took: begun.elapsed() };
         let stream = Stream::plain(tcp);
-        let bound = stream.local_addr().map(|local| local.ip());
+        let bound = source.or_else(|| stream.local_addr().map(|local| local.ip()));
         let must_verify = script.tls == TlsLevel::Verify;
         let name = attempt.mx.as_deref().and_then(|mx| mx.parse().ok());
         let mut line = Line { stream, name, trust: self.trust.clone(), must_verify, tls: None };

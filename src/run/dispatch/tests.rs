@@ -180,6 +180,17 @@ async fn concurrency_is_used_and_never_passed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_last_sessions_do_not_wait_for_one_address() {
+    for (per_address, per_provider, ideal) in [(1, 50, 20), (4, 50, 20), (4, 200, 5), (3, 1000, 4)] {
+        let limits = Limits { per_address, per_provider, ..World::default().limits };
+        let world = World { limits, sources: 10, addresses: 100, ..World::default() };
+        let (sessions, _, took) = world.run(None).await;
+        assert_eq!(sessions.len(), 1000);
+        assert!(took.as_secs_f64() < f64::from(ideal) + 0.1, "{per_address}/{per_provider}: {took:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_minute_sees_more_starts_than_the_rate() {
     for public in [false, true] {
         let limits = Limits { per_provider: 10, ..Limits::default() };
