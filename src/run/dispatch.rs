@@ -169,12 +169,14 @@ impl<E: Execute> Dispatcher<E> {
                 }
             };
             tokio::select! {
+                // Sessions end by the same word: hearing of them first would start others.
+                biased;
+                () = turned(&mut cancel), if !cancelled => cancelled = true,
                 Some(ended) = self.open.join_next() => {
                     if let Ok((attempt, session, dialog)) = ended {
                         self.ended(&attempt, session, dialog).await;
                     }
                 }
-                () = turned(&mut cancel), if !cancelled => cancelled = true,
                 () = woken => {}
             }
         }
