@@ -262,7 +262,9 @@ async fn without_a_history_nothing_is_sent_to_others() {
         if says.is_empty() {
             assert_eq!(said, "", "{about}");
             let db = Connection::open(&path).unwrap();
-            assert_eq!(db.query_row("SELECT count(*) FROM start", [], |row| row.get(0)), Ok(4), "{about}");
+            // The run is over, and its starts on loopback with it; they were there.
+            let entered = "SELECT seq FROM sqlite_sequence WHERE name = 'start'";
+            assert_eq!(db.query_row(entered, [], |row| row.get(0)), Ok(4), "{about}");
         } else {
             assert!(said.starts_with(&format!("mxprobe: {says}")), "{about}: {said}");
             assert!(said.ends_with("; rates and rests are counted by this run alone\n"), "{about}: {said}");
@@ -281,5 +283,5 @@ async fn what_probes_nobody_keeps_nothing() {
     assert_eq!(demo.status.code(), Some(0));
     assert!(!world.directory.path().join("state").exists());
     end(world.run(&["127.0.0.1"], &[])).await;
-    assert_eq!(world.starts().len(), 4);
+    assert!(world.directory.path().join("state").exists());
 }
