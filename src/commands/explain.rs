@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 
 use super::show::look;
 use super::{Done, Failure, catalog, name, open, written};
+use crate::cli::args::Input;
 use crate::cli::explain::{ExplainArgs, Item};
 use crate::explain::explain as understand;
 use crate::record::{Line, Report};
@@ -33,15 +34,18 @@ pub(super) fn explain(args: &ExplainArgs) -> Done {
         }
     };
     for item in &args.items {
-        let (name, read) = match item {
-            Item::Text(text) => ("-".to_owned(), reader.read_from("-", text.as_bytes(), &mut found)),
-            Item::Input(input) => {
-                let name = name(input);
-                let read = reader.read_from(&name, BufReader::new(open(input)?), &mut found);
-                (name, read)
-            }
+        let mut read = |name: &str, input: &mut dyn io::BufRead| {
+            let read = reader.read_from(name, input, &mut found);
+            read.map_err(|(error, _)| Failure::config(format!("{name}: {error}")))
         };
-        skipped += read.map_err(|(error, _)| Failure::config(format!("{name}: {error}")))?;
+        match item {
+            Item::Text(text) => skipped += read("-", &mut text.as_bytes())?,
+            Item::Input(input) => {
+                for input in files(input)? {
+                    skipped += read(&name(&input), &mut BufReader::new(open(&input)?))?;
+                }
+            }
+        }
     }
     written(outcome)?;
     written(sink.finish())?;
@@ -49,4 +53,24 @@ pub(super) fn explain(args: &ExplainArgs) -> Done {
         let _ = writeln!(io::stderr(), "mxprobe: {seq} errors read, {skipped} other pieces skipped");
     }
     Ok(0)
+}
+
+/// The files behind an input: of a folder, such as a maildir, all that lie below it, in order.
+fn files(input: &Input) -> Result<Vec<Input>, Failure> {
+    let Input::File(path) = input else { return Ok(vec![input.clone()]) };
+    if !path.is_dir() {
+        return Ok(vec![input.clone()]);
+    }
+    let at = |e: io::Error| Failure::config(format!("{}: {e}", path.display()));
+    let mut paths = std::fs::read_dir(path)
+        .map_err(at)?
+        .map(|entry| entry.map(|e| e.path()))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(at)?;
+    paths.sort();
+    let mut all = Vec::new();
+    for path in paths.into_iter().filter(|path| !path.is_symlink()) {
+        all.extend(files(&Input::File(path))?);
+    }
+    Ok(all)
 }
