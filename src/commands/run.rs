@@ -14,7 +14,7 @@ use crate::dns::Dns;
 use crate::ledger::RunLedger;
 use crate::probe::Probe;
 use crate::record::Diagnosis;
-use crate::run::{self, Setup};
+use crate::run::{self, Sampling, Setup};
 use crate::stage::Stage;
 use crate::wire::Trust;
 
@@ -39,12 +39,20 @@ pub(super) fn run(args: RunArgs) -> Done {
 
 /// Runs and shows at once, and stops in order when the operator says so.
 pub(super) async fn shown(setup: Setup, show: Show) -> Result<End, Failure> {
+    shown_as(setup, None, show).await
+}
+
+/// The same of a run that may be a sample.
+pub(super) async fn shown_as(setup: Setup, sampling: Option<Sampling>, show: Show) -> Result<End, Failure> {
     let dry_run = setup.dry_run;
     let (stop, cancel) = watch::channel(false);
     let (tell, events) = mpsc::channel(256);
     let stop = Arc::new(stop);
     stop_on_signals(Arc::clone(&stop))?;
-    let running = tokio::spawn(run::run(setup, tell, cancel));
+    let running = match sampling {
+        None => tokio::spawn(run::run(setup, tell, cancel)),
+        Some(sampling) => tokio::spawn(run::sample(setup, sampling, tell, cancel)),
+    };
     let shown = show.all(events, &stop).await;
     let summary = running.await.map_err(|e| Failure::ours(format!("the run broke off: {e}")))?;
     let nagios = shown.nagios;

@@ -246,3 +246,10 @@ async fn a_failed_handshake_gets_its_pair_only_when_asked_for() {
         assert_eq!(pairs, count - 4);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn attempts_behind_a_skipped_one_are_skipped_too() {
+    let limits = Limits { attempts: 3, max_time: Some(Duration::from_millis(2500)), ..World::default().limits };
+    let (sessions, log, _) = World { limits, ..World::default() }.run(None).await;
+    assert_eq!((sessions.len(), log.len()), (96, 6));
+}

@@ -4,7 +4,7 @@ use std::io;
 
 use super::paper::{BAD, BOLD, DIM, GOOD, PLAIN, Paper, WARN, piece};
 use super::refusals::lines;
-use crate::record::{Report, Reproduction};
+use crate::record::{Finding, Report, Reproduction};
 use crate::sink::faults::sessions;
 use crate::sink::recording::{Recording, ranges};
 
@@ -63,12 +63,12 @@ fn report<W: io::Write>(paper: &mut Paper<W>, report: &Report) -> io::Result<()>
 }
 
 fn reproduction<W: io::Write>(paper: &mut Paper<W>, r: &Reproduction) -> io::Result<()> {
-    let style = match r.result.as_str() {
-        "reproduced" => BAD,
-        "not-reproduced" => GOOD,
-        _ => WARN,
+    let style = match r.result {
+        Finding::Reproduced => BAD,
+        Finding::NotReproduced => GOOD,
+        Finding::Different | Finding::Undecided => WARN,
     };
-    let result = r.result.replace('-', " ").to_uppercase();
+    let result = r.result.as_str().replace('-', " ").to_uppercase();
     let from = if r.sources.is_empty() { String::new() } else { format!("from {}", ranges(r.sources.iter().copied())) };
     paper.blank()?;
     paper.flow(piece(style.bold(), format!("report {}  {result}  ", r.report)), PLAIN, &from)?;
