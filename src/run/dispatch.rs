@@ -184,12 +184,14 @@ impl<E: Execute> Dispatcher<E> {
                 }
             };
             tokio::select! {
+                // First, or a session that ends on it makes room for one that should not start.
+                biased;
+                () = turned(&mut cancel), if !cancelled => cancelled = true,
                 Some(ended) = self.open.join_next() => {
                     if let Ok((attempt, session, dialog)) = ended {
                         self.ended(&attempt, session, dialog).await;
                     }
                 }
-                () = turned(&mut cancel), if !cancelled => cancelled = true,
                 () = woken => {}
             }
         }
