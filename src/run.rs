@@ -226,12 +226,7 @@ async fn go(
 }
 
 /// A plan for each probe; their sessions are numbered through.
-fn lay_out(
-    probes: &[Arc<Probe>],
-    resolved: &[resolve::Resolved],
-    seed: u64,
-    sampling: Option<&Sampling>,
-) -> Vec<Plan> {
+fn lay_out(probes: &[Arc<Probe>], resolved: &[resolve::Resolved], seed: u64, sampling: Option<&Sampling>) -> Vec<Plan> {
     let mut first = 1;
     let laid_out = probes.iter().zip(resolved).enumerate().map(|(at, (probe, found))| {
         let part = match sampling.and_then(|sampling| sampling.samples.get(at)) {

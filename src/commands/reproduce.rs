@@ -33,12 +33,12 @@ use crate::wire::{self, Trust};
 /// So many errors are reproduced in one run, the most frequent ones.
 const MOST_QUESTIONS: usize = 10;
 
-pub(super) fn reproduce(args: ReproduceArgs) -> Done {
+pub(super) fn reproduce(args: &ReproduceArgs) -> Done {
     let nagios = args.options.output.format == Format::Nagios;
     go(args).map_err(|failure| Failure { status: if nagios { 3 } else { failure.status }, ..failure })
 }
 
-fn go(args: ReproduceArgs) -> Done {
+fn go(args: &ReproduceArgs) -> Done {
     let catalog = catalog(&args.options.catalogue)?;
     let mut show = Show::open(&args.options.output, args.options.record.as_deref())?;
     let groups = read(&args.inputs, catalog, &mut show)?;
@@ -51,7 +51,7 @@ fn go(args: ReproduceArgs) -> Done {
     if let Some(dir) = &args.emit {
         emit(dir, &groups)?;
     }
-    let (questions, unasked) = questions(&args, groups)?;
+    let (questions, unasked) = questions(args, groups)?;
     let probes = match probes(&questions) {
         Ok(probes) if !probes.is_empty() => probes,
         Ok(_) => {
@@ -115,7 +115,9 @@ fn read(inputs: &[Input], catalog: &Catalog, show: &mut Show) -> Result<Groups, 
     }
     if seq == 0 {
         let names = names.join(", ");
-        return Err(Failure::config(format!("no error was found in {names}: wanted a bounce, log lines or an error's words")));
+        return Err(Failure::config(format!(
+            "no error was found in {names}: wanted a bounce, log lines or an error's words"
+        )));
     }
     Ok(groups)
 }

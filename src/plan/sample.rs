@@ -57,7 +57,9 @@ pub fn sample(
         cells = public;
         let private: BTreeSet<IpAddr> = private.iter().filter_map(|cell| address(cell)).collect();
         left_out.extend(private.iter().map(|ip| {
-            format!("{ip}: not a public address, and only the report names its domain: --dns, --host or --own-mx lifts it")
+            format!(
+                "{ip}: not a public address, and only the report names its domain: --dns, --host or --own-mx lifts it"
+            )
         }));
     }
     let (neutral, before): (Vec<_>, Vec<_>) = beside.into_iter().partition(|cell| cell.role == Role::Neutral);
@@ -156,7 +158,9 @@ fn fit(plan: &mut Plan, time: Duration, first: u64) {
         }
     }
     let time = humantime::format_duration(time.max(Duration::from_millis(1)));
-    plan.left_out.push(format!("{late} of the sessions wanted: they could not start within {time} (--max-time, --pace, --rate)"));
+    plan.left_out.push(format!(
+        "{late} of the sessions wanted: they could not start within {time} (--max-time, --pace, --rate)"
+    ));
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use crate::catalog::{Words, normalise};
 use crate::record::{Kind, Report, Role, Session, Variant};
-use crate::smtp::reply::Class;
+use crate::smtp::reply::{Class, Code, tag};
 use crate::stage::Stage;
 
 /// What a session says about a report.
@@ -71,10 +71,11 @@ fn same(report: &Report, session: &Session) -> bool {
     let whole: Vec<&str> = session.reply.iter().flatten().map(String::as_str).collect();
     let ended = kind.is_none_or(|kind| kind == session.kind)
         && says(report, session.class, session.tag.as_deref(), &whole.join(" "));
-    let unasked = kind == Some(Kind::Rejected) && replies(&session.also).iter().any(|reply| {
-        let words = Words::parse(reply);
-        says(report, words.code.map(|code| code.class()), crate::smtp::reply::tag(words.text), reply)
-    });
+    let unasked = kind == Some(Kind::Rejected)
+        && replies(&session.also).iter().any(|reply| {
+            let words = Words::parse(reply);
+            says(report, words.code.map(Code::class), tag(words.text), reply)
+        });
     ended || unasked
 }
 
@@ -96,9 +97,9 @@ fn replies(lines: &[String]) -> Vec<String> {
 }
 
 /// Whether a reply is the report's, as far as that says.
-fn says(report: &Report, class: Option<Class>, tag: Option<&str>, reply: &str) -> bool {
-    let stated = report.code.map(|code| code.class()).or(report.class);
-    if stated.is_some() && stated != class || report.tag.is_some() && report.tag.as_deref() != tag {
+fn says(report: &Report, class: Option<Class>, own: Option<&str>, reply: &str) -> bool {
+    let stated = report.code.map(Code::class).or(report.class);
+    if stated.is_some() && stated != class || report.tag.is_some() && report.tag.as_deref() != own {
         return false;
     }
     let Some(wanted) = report.inner_reply.as_deref().or(report.reply.as_deref()) else { return true };
@@ -133,7 +134,7 @@ mod tests {
         let parsed = reply.map(Words::parse).unwrap_or_default();
         serde_json::from_value(serde_json::json!({
             "seq": 1, "at": "2026-11-24T10:02:11Z", "until": until, "stage": stage, "kind": kind,
-            "code": parsed.code, "class": parsed.code.map(|c| c.class()), "tag": parsed.tag,
+            "code": parsed.code, "class": parsed.code.map(Code::class), "tag": parsed.tag,
             "reply": reply.map(|reply| vec![reply]), "also": also,
         }))
         .unwrap()
@@ -143,14 +144,21 @@ mod tests {
     fn same_is_as_far_as_the_report_states() {
         use Verdict::{Different, NoTrial, Passed, Same};
         let greeting = serde_json::json!({"stage": "banner", "kind": "rejected", "code": 554, "class": "permanent", "reply": "554 ESMTP not accepting connections"});
-        let lost = serde_json::json!({"stage": "banner", "kind": "rejected", "reply": "ESMTP not accepting connections"});
+        let lost =
+            serde_json::json!({"stage": "banner", "kind": "rejected", "reply": "ESMTP not accepting connections"});
         let errors = serde_json::json!({"kind": "rejected", "code": 421, "class": "transient", "reply": "421 4.7.0 Error: too many errors"});
         let tagged = serde_json::json!({"stage": "mail", "kind": "rejected", "class": "transient", "tag": "TSS04"});
         let timed = serde_json::json!({"stage": "connect", "kind": "timed-out"});
         let late = serde_json::json!({"stage": "banner", "candidates": ["banner", "ehlo"], "kind": "rejected", "code": 421, "class": "transient", "reply": "421 Service unavailable - try again later"});
         let names = serde_json::json!({"stage": "resolve", "kind": "dns-failed"});
         for (stated, until, ended, also, wanted) in [
-            (&greeting, "banner", "banner rejected 554 mtain-dc03.mx.aol.com ESMTP not accepting connections", &[][..], Same),
+            (
+                &greeting,
+                "banner",
+                "banner rejected 554 mtain-dc03.mx.aol.com ESMTP not accepting connections",
+                &[][..],
+                Same,
+            ),
             (&greeting, "banner", "banner rejected 421 mtain-dc03.mx.aol.com Service unavailable", &[], Different),
             (&greeting, "banner", "banner rejected 554 5.7.1 blocked", &[], Different),
             (&greeting, "mail", "ehlo rejected 554 ESMTP not accepting connections", &[], Different),

@@ -69,7 +69,8 @@ mod tests {
 
     #[test]
     fn no_deeper_than_the_stage_and_than_is_allowed() {
-        let (nothing, to) = (Leave { tls: true, ..Leave::default() }, Leave { recipient: true, tls: true, ..Leave::default() });
+        let (nothing, to) =
+            (Leave { tls: true, ..Leave::default() }, Leave { recipient: true, tls: true, ..Leave::default() });
         let (send, off) = (Leave { send: true, ..to }, Leave::default());
         let shallow = Leave { until: Some(Stage::Banner), ..nothing };
         let deep = Leave { until: Some(Stage::Mail), ..nothing };

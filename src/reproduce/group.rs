@@ -26,7 +26,7 @@ pub struct Group {
 /// Takes reports in, in bounded memory.
 #[derive(Debug, Default)]
 pub struct Groups {
-    groups: Vec<Group>,
+    found: Vec<Group>,
     known: HashMap<String, usize>,
     left_out: u64,
 }
@@ -37,18 +37,18 @@ impl Groups {
         let key = key(&report);
         let at = match self.known.get(&key) {
             Some(&at) => at,
-            None if self.groups.len() >= MOST_GROUPS => {
+            None if self.found.len() >= MOST_GROUPS => {
                 self.left_out += 1;
                 return;
             }
             None => {
-                self.known.insert(key, self.groups.len());
+                self.known.insert(key, self.found.len());
                 let (sources, hosts) = (BTreeSet::new(), BTreeSet::new());
-                self.groups.push(Group { report: report.clone(), reports: 0, sources, hosts });
-                self.groups.len() - 1
+                self.found.push(Group { report: report.clone(), reports: 0, sources, hosts });
+                self.found.len() - 1
             }
         };
-        let group = &mut self.groups[at];
+        let group = &mut self.found[at];
         group.reports += 1;
         if group.sources.len() < MOST_SOURCES {
             group.sources.extend(report.source.or(report.quoted_source));
@@ -61,8 +61,8 @@ impl Groups {
     /// The groups, most frequent first, and how many reports belong to none of them.
     #[must_use]
     pub fn ranked(self) -> (Vec<Group>, u64) {
-        let mut groups = self.groups;
-        groups.sort_by(|a, b| b.reports.cmp(&a.reports));
+        let mut groups = self.found;
+        groups.sort_by_key(|group| std::cmp::Reverse(group.reports));
         (groups, self.left_out)
     }
 }
@@ -98,7 +98,7 @@ mod tests {
             let (domain, reply) = (Some(domain.to_owned()), Some(reply.to_owned()));
             let quoted_source = (seq == 7).then(|| IpAddr::from([192, 0, 2, 99]));
             let stage = Some(stage.parse().unwrap());
-            groups.add(Report { seq, domain, stage, reply, quoted_source, ..Report::default() });
+            groups.add(Report { seq, stage, reply, domain, quoted_source, ..Report::default() });
         }
         let (ranked, left_out) = groups.ranked();
         let shown: Vec<_> = ranked.iter().map(|group| (group.report.seq, group.reports)).collect();

@@ -87,10 +87,13 @@ pub fn question(group: Group, means: &Means, share: u32) -> Result<Question, NoT
     // A recipient that is not owned is refused whatever the depth, so it stays where it was given.
     layer.to = if recipients.is_empty() && means.flags.until.is_some() { layer.to } else { recipients };
     let whole = depth.until == Stage::EndOfData && leave.send;
-    (layer.until, layer.send) = (Some(depth.until), if depth.until == Stage::EndOfData { layer.send } else { Some(false) });
+    (layer.until, layer.send) =
+        (Some(depth.until), if depth.until == Stage::EndOfData { layer.send } else { Some(false) });
     layer.body = layer.body.filter(|_| whole);
     layer.expect = None;
     layer.limits.attempts = Some(1);
+    // One at a time, or one more would be under way when enough is known.
+    layer.limits.per_provider.get_or_insert(1);
 
     let own = sources(&group, &layer, &means.interfaces);
     let reported_source = !own.is_empty();
@@ -102,7 +105,8 @@ pub fn question(group: Group, means: &Means, share: u32) -> Result<Question, NoT
     }
 
     let time = *layer.limits.max_time.get_or_insert(MAX_TIME);
-    let named_by_operator = stated.is_none() || means.resolver_given || layer.own_mx == Some(true) || !layer.hosts.is_empty();
+    let named_by_operator =
+        stated.is_none() || means.resolver_given || layer.own_mx == Some(true) || !layer.hosts.is_empty();
     let per_cell = if depth.short.is_some() { Some(1) } else { means.flags.limits.attempts };
     let sample = Sample {
         sessions: sample_size(means.rate),
@@ -112,7 +116,17 @@ pub fn question(group: Group, means: &Means, share: u32) -> Result<Question, NoT
         public_only: !named_by_operator,
     };
     let domain = layer.domain.clone();
-    Ok(Question { until: depth.until, rate: means.rate, group, layer, sample, depth, domain, reported_source, left_aside })
+    Ok(Question {
+        until: depth.until,
+        rate: means.rate,
+        group,
+        layer,
+        sample,
+        depth,
+        domain,
+        reported_source,
+        left_aside,
+    })
 }
 
 /// A domain that can be looked up: an address literal is none.
@@ -166,7 +180,11 @@ mod tests {
     fn the_domain_is_the_recipients_then_the_operators() {
         let named = serde_json::json!({"seq": 3, "domain": "aol.com", "recipient": "a@aol.com", "stage": "banner", "mx": "evil.example", "address": "10.0.0.1"});
         let literal = serde_json::json!({"seq": 3, "domain": "10.0.0.1", "recipient": "a@[10.0.0.1]"});
-        let to = ProbeLayer { to: mailboxes(&["me@b.example"]), owned: mailboxes(&["me@b.example"]), ..ProbeLayer::default() };
+        let to = ProbeLayer {
+            to: mailboxes(&["me@b.example"]),
+            owned: mailboxes(&["me@b.example"]),
+            ..ProbeLayer::default()
+        };
         let host = ProbeLayer { hosts: vec!["192.0.2.99".parse().unwrap()], ..ProbeLayer::default() };
         for (report, flags, wanted) in [
             (&named, ProbeLayer::default(), Some("aol.com")),
@@ -182,15 +200,21 @@ mod tests {
         let error = question(group(literal.clone()), &means(ProbeLayer::default()), 1).unwrap_err();
         assert!(error.to_string().starts_with("report 3 names no recipient"), "{error}");
         let mut with_target = means(ProbeLayer::default());
-        with_target.target = ProbeLayer { domain: Some("c.example".parse().unwrap()), hosts: vec![], ..ProbeLayer::default() };
+        with_target.target =
+            ProbeLayer { domain: Some("c.example".parse().unwrap()), hosts: vec![], ..ProbeLayer::default() };
         let asked = question(group(literal), &with_target, 1).unwrap();
         assert_eq!(asked.layer.domain.unwrap().as_str(), "c.example");
     }
 
     #[test]
     fn a_recipient_is_only_ever_an_owned_one() {
-        let report = serde_json::json!({"domain": "aol.com", "recipient": "a@aol.com", "stage": "rcpt", "kind": "rejected"});
-        let layer = |to: &[&str], owned: &[&str]| ProbeLayer { to: mailboxes(to), owned: mailboxes(owned), ..ProbeLayer::default() };
+        let report =
+            serde_json::json!({"domain": "aol.com", "recipient": "a@aol.com", "stage": "rcpt", "kind": "rejected"});
+        let layer = |to: &[&str], owned: &[&str]| ProbeLayer {
+            to: mailboxes(to),
+            owned: mailboxes(owned),
+            ..ProbeLayer::default()
+        };
         for (flags, until, to) in [
             (layer(&[], &[]), Stage::Mail, vec![]),
             (layer(&[], &["a@aol.com"]), Stage::Rcpt, mailboxes(&["a@aol.com"])),
@@ -208,7 +232,11 @@ mod tests {
     #[test]
     fn the_reported_source_comes_first_where_it_is_ours() {
         let given = ProbeLayer { sources: vec!["127.0.0.11".parse().unwrap()], ..ProbeLayer::default() };
-        let nat = ProbeLayer { public: [([10, 0, 0, 5].into(), [203, 0, 113, 5].into())].into(), sources: vec!["10.0.0.5".parse().unwrap()], ..ProbeLayer::default() };
+        let nat = ProbeLayer {
+            public: [([10, 0, 0, 5].into(), [203, 0, 113, 5].into())].into(),
+            sources: vec!["10.0.0.5".parse().unwrap()],
+            ..ProbeLayer::default()
+        };
         for (source, flags, wanted, reported) in [
             ("192.0.2.10", given.clone(), "192.0.2.10", true),
             ("192.0.2.11", given.clone(), "127.0.0.11", false),
@@ -230,7 +258,8 @@ mod tests {
         assert_eq!((asked.sample.sessions, asked.sample.time), (29, Some(MAX_TIME / 4)));
         assert_eq!(asked.sample.first, ["mx.aol.com".parse().unwrap()]);
         assert!(asked.sample.public_only);
-        let asked = question(group(report), &Means { rate: 0.01, resolver_given: true, ..means(ProbeLayer::default()) }, 1);
+        let asked =
+            question(group(report), &Means { rate: 0.01, resolver_given: true, ..means(ProbeLayer::default()) }, 1);
         let sample = asked.unwrap().sample;
         assert_eq!((sample.sessions, sample.public_only), (299, false));
     }

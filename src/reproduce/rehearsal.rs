@@ -37,9 +37,13 @@ pub fn rehearsal(report: &Report, scenario: &str) -> Result<Rehearsal, String> {
     let part = Part::of(report)?;
     let host = |text: &str| matches!(text.parse(), Ok(HostSpec::Name(_)));
     let domain = report.domain.as_deref().filter(|text| host(text)).unwrap_or("provider.example");
-    let exchanger = report.mx.as_deref().filter(|text| host(text)).map_or_else(|| format!("mx.{domain}"), str::to_owned);
+    let exchanger =
+        report.mx.as_deref().filter(|text| host(text)).map_or_else(|| format!("mx.{domain}"), str::to_owned);
     let exchanger = if host(&exchanger) { exchanger } else { "mx.provider.example".to_owned() };
-    Ok(Rehearsal { scenario: part.scenario(report, scenario, domain, &exchanger), probe: part.probe(report, scenario, domain) })
+    Ok(Rehearsal {
+        scenario: part.scenario(report, scenario, domain, &exchanger),
+        probe: part.probe(report, scenario, domain),
+    })
 }
 
 /// What the provider plays.
@@ -88,7 +92,8 @@ impl Part {
         }
         if closed.is_empty() {
             let dialog = literal(&self.dialog());
-            let _ = write!(text, "\n[[rule]]\nbehaviour = \"as-reported\"\n\n[behaviour.as-reported]\ndialog = {dialog}\n");
+            let _ =
+                write!(text, "\n[[rule]]\nbehaviour = \"as-reported\"\n\n[behaviour.as-reported]\ndialog = {dialog}\n");
         }
         text
     }
@@ -220,7 +225,11 @@ mod tests {
     fn the_client_in_a_reply_is_whoever_asks() {
         let json = r#"{"stage":"mail","kind":"rejected","quoted-source":"192.0.2.10","reply":"421 4.7.0 [TSS04] Messages from 192.0.2.10 deferred"}"#;
         let written = sound(&serde_json::from_str(json).unwrap()).unwrap();
-        assert!(written.scenario.contains("S: 421 4.7.0 [TSS04] Messages from {source} deferred\nCLOSE\n"), "{}", written.scenario);
+        assert!(
+            written.scenario.contains("S: 421 4.7.0 [TSS04] Messages from {source} deferred\nCLOSE\n"),
+            "{}",
+            written.scenario
+        );
         assert!(written.probe.contains("tag = \"TSS04\""), "{}", written.probe);
     }
 

@@ -1,6 +1,7 @@
 //! What counts of sessions come to, without a run.
 
 use super::*;
+use crate::judge::statistics::could_have_missed;
 use crate::probe::layer::ProbeLayer;
 use crate::record::Report;
 use crate::reproduce::group::Group;
