@@ -1,5 +1,8 @@
 //! What counts of sessions come to, without a run.
 
+use rand::{Rng as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+
 use super::*;
 use crate::judge::statistics::could_have_missed;
 use crate::probe::layer::ProbeLayer;
@@ -106,4 +109,24 @@ fn the_numbers_are_those_of_the_sessions_that_count() {
     let detectable = few.results()[0].detectable_rate.unwrap();
     assert!((detectable - could_have_missed(4)).abs() < 1e-9);
     assert_eq!(few.so_far(), "0 of 4 as reported so far");
+}
+
+/// The stopping rule and the interval together, as a run has them.
+#[test]
+fn a_failure_at_three_in_ten_is_within_the_interval_of_most_samples() {
+    let (mut covered, mut reproduced) = (0, 0);
+    for seed in 0..200 {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut inquiry = inquiry("banner", 2);
+        for n in 0..29 {
+            let what = if rng.random_bool(0.3) { 's' } else { '.' };
+            if inquiry.take(0, &session(what, n % 2)) {
+                break;
+            }
+        }
+        let result = &inquiry.results()[0];
+        covered += u32::from(result.rate_low <= 0.3 && 0.3 <= result.rate_high);
+        reproduced += u32::from(result.result == Finding::Reproduced);
+    }
+    assert!(covered >= 186 && reproduced >= 195, "{covered} covered, {reproduced} reproduced");
 }

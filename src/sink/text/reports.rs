@@ -25,7 +25,7 @@ pub(super) fn reports<W: io::Write>(paper: &mut Paper<W>, recording: &Recording)
         return Ok(());
     }
     paper.blank()?;
-    paper.flow(piece(PLAIN, ""), DIM, &format!("and {more} more reports, which say the same or are rarer"))
+    paper.flow(piece(PLAIN, ""), DIM, &format!("further reports, which say the same or are rarer: {more}"))
 }
 
 /// Each report's result.
@@ -89,7 +89,11 @@ fn reproduction<W: io::Write>(paper: &mut Paper<W>, r: &Reproduction) -> io::Res
     let result = r.result.as_str().replace('-', " ").to_uppercase();
     let from = if r.sources.is_empty() { String::new() } else { format!("from {}", ranges(r.sources.iter().copied())) };
     let such = if r.reports > 1 { format!("({} such reports)", r.reports) } else { String::new() };
-    let at = r.stage.or(r.until).map_or_else(String::new, |stage| format!("at {stage}"));
+    let at = match (r.stage, r.until) {
+        (Some(stage), _) => format!("at {stage}"),
+        (None, Some(until)) => format!("up to {until}"),
+        (None, None) => String::new(),
+    };
     let domain = r.domain.as_deref().map_or_else(String::new, |domain| format!("of {domain}"));
     paper.blank()?;
     let facts = [from.as_str(), &at, &domain, &such].into_iter().filter(|fact| !fact.is_empty()).collect::<Vec<_>>();
