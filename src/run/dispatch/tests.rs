@@ -285,7 +285,9 @@ async fn a_part_follows_the_one_before_and_ends_when_enough_is_known() {
     let numbers: Vec<_> = sessions.iter().map(|s| (s.seq, s.attempt)).collect();
     assert_eq!(numbers, [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3), (6, 3)]);
     let mut cells: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    log.iter().for_each(|(begun, _, attempt)| cells.entry(attempt.address).or_default().push(*begun));
+    for (begun, _, attempt) in &log {
+        cells.entry(attempt.address).or_default().push(*begun);
+    }
     let paced = |starts: &Vec<Instant>| starts.windows(2).all(|w| w[1] - w[0] >= Duration::from_secs(20));
     assert!(cells.values().all(paced), "the pace holds from one part to the next");
 }
