@@ -190,6 +190,19 @@ impl fmt::Display for InvalidAddress {
 
 impl std::error::Error for InvalidAddress {}
 
+/// Whether an address is not public: loopback, private, link-local, shared (RFC 6598), unspecified.
+#[must_use]
+pub fn is_private(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            let [a, b, ..] = ip.octets();
+            let shared = a == 100 && b & 0xc0 == 64;
+            ip.is_private() || ip.is_loopback() || ip.is_link_local() || a == 0 || ip.is_broadcast() || shared
+        }
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unspecified() || ip.is_unique_local() || ip.is_unicast_link_local(),
+    }
+}
+
 /// `atext` of RFC 5322, section 3.2.3, and what RFC 6531 adds to it.
 fn is_atext(c: char) -> bool {
     c.is_ascii_alphanumeric()

@@ -12,6 +12,7 @@ mod environment;
 pub mod explain;
 pub mod import;
 pub mod judge;
+pub mod reproduce;
 pub mod run;
 pub mod sim;
 pub mod swaks;
@@ -28,6 +29,7 @@ use diff::DiffArgs;
 use explain::{ExplainArgs, ExplainFlags};
 use import::ImportArgs;
 use judge::JudgeArgs;
+use reproduce::{ReproduceArgs, ReproduceFlags};
 use run::{RunArgs, RunFlags};
 use sim::SimArgs;
 pub use usage::Usage;
@@ -37,6 +39,8 @@ pub use usage::Usage;
 pub enum Command {
     /// Probe now.
     Run(Box<RunArgs>),
+    /// See whether reported errors are still there.
+    Reproduce(Box<ReproduceArgs>),
     /// Diagnose recorded evidence again.
     Judge(JudgeArgs),
     /// Compare two recordings.
@@ -97,6 +101,7 @@ fn read(argv: Vec<OsString>, variable: &dyn Fn(&str) -> Option<OsString>) -> Res
     let grammar = Grammar::from_arg_matches(&matches).map_err(|e| Usage::from_clap(&e, &environment))?;
     Ok(match grammar.command {
         Verb::Run(flags) => Command::Run(Box::new(flags.read()?)),
+        Verb::Reproduce(flags) => Command::Reproduce(Box::new(flags.read()?)),
         Verb::Judge(flags) => Command::Judge(flags),
         Verb::Diff(flags) => Command::Diff(flags.checked()?),
         Verb::Explain(flags) => Command::Explain(flags.read()?),
@@ -129,6 +134,7 @@ Examples:
   mxprobe demo
   mxprobe run aol.com --source 192.0.2.10 --source 192.0.2.11
   mxprobe explain bounce.eml
+  mxprobe reproduce bounce.eml
 
 Every flag has an environment variable: MXPROBE_SOURCE is --source, MXPROBE_DRY_RUN is --dry-run.
 A flag that is repeatable takes several values there, with commas between them. Flags go before
@@ -142,6 +148,9 @@ enum Verb {
     /// Probe now, print the matrix and the diagnosis
     #[command(after_help = run::EXAMPLES)]
     Run(Box<RunFlags>),
+    /// Read bounces, logs or pasted errors, probe what they describe, say whether it reproduces
+    #[command(after_help = reproduce::EXAMPLES)]
+    Reproduce(Box<ReproduceFlags>),
     /// Diagnose recorded evidence again, without network
     #[command(after_help = judge::EXAMPLES)]
     Judge(JudgeArgs),

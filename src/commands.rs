@@ -17,6 +17,7 @@ mod diff;
 mod explain;
 mod import;
 mod judge;
+mod reproduce;
 mod run;
 mod show;
 mod sim;
@@ -26,6 +27,7 @@ mod sim;
 pub fn execute(command: Result<Command, Usage>) -> ExitCode {
     let done = match command {
         Ok(Command::Run(args)) => run::run(*args),
+        Ok(Command::Reproduce(args)) => reproduce::reproduce(&args),
         Ok(Command::Judge(args)) => judge::judge(&args),
         Ok(Command::Diff(args)) => diff::diff(&args),
         Ok(Command::Explain(args)) => explain::explain(&args),

@@ -16,7 +16,7 @@ use hickory_proto::rr::{Name, RData, RecordType};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::address::Host;
+use crate::address::{Host, is_private};
 use crate::record::{Lookup, LookupError};
 use crate::words::words;
 
@@ -265,7 +265,7 @@ impl Dns {
             .collect();
         addresses.sort_unstable();
         addresses.dedup();
-        if addresses.iter().any(is_private) {
+        if addresses.iter().copied().any(is_private) {
             notes.push(Note::Private);
         }
         if addresses.len() > MOST_ADDRESSES {
@@ -307,15 +307,4 @@ fn address(record: &RData) -> Option<IpAddr> {
 fn exchanger_name(name: &Name) -> ExchangerName {
     let text = shown_name(name);
     text.parse().map_or_else(|_| ExchangerName::Odd(text), ExchangerName::Host)
-}
-
-fn is_private(ip: &IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => {
-            let [a, b, ..] = ip.octets();
-            let shared = a == 100 && b & 0xc0 == 64; // RFC 6598
-            ip.is_private() || ip.is_loopback() || ip.is_link_local() || a == 0 || ip.is_broadcast() || shared
-        }
-        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unspecified() || ip.is_unique_local() || ip.is_unicast_link_local(),
-    }
 }

@@ -25,6 +25,7 @@ pub mod plan;
 pub mod probe;
 pub mod record;
 pub mod report;
+pub mod reproduce;
 #[expect(clippy::disallowed_methods, reason = "it holds the clock of a run")]
 pub mod run;
 #[expect(clippy::disallowed_methods, reason = "it serves on loopback")]

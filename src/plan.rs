@@ -19,6 +19,10 @@ use crate::smtp::fault::Fault;
 use crate::smtp::session::{Script, TlsLevel};
 use crate::stage::Stage;
 
+mod sample;
+
+pub use sample::{Sample, sample};
+
 /// Where we speak from, and as whom.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Source {
@@ -78,6 +82,8 @@ pub struct Attempt {
     pub to: Option<Mailbox>,
     pub until: Stage,
     pub tls: TlsLevel,
+    /// Not before that much of the run has passed.
+    pub not_before: Duration,
     /// Why it cannot be opened at all.
     pub fault: Option<Fault>,
     pub notes: Vec<String>,
@@ -203,7 +209,7 @@ impl Plan {
                 let paced = limits.pace * (attempt.number - 1);
                 let window = earlier.len().checked_sub(limits.rate.starts as usize);
                 let rated = window.map_or(Duration::ZERO, |at| earlier[at] + limits.rate.per);
-                let start = paced.max(rated);
+                let start = paced.max(rated).max(attempt.not_before);
                 if attempt.fault.is_none() {
                     earlier.insert(earlier.partition_point(|before| *before <= start), start);
                 }
@@ -355,6 +361,7 @@ fn cell(
         to,
         until,
         tls: probe.tls,
+        not_before: Duration::ZERO,
         fault: None,
         notes: notes.collect(),
         alternatives: Vec::new(),
@@ -379,6 +386,7 @@ fn unresolved(probe: &Arc<Probe>, route: &Route) -> Vec<Attempt> {
         to: None,
         until: probe.until,
         tls: probe.tls,
+        not_before: Duration::ZERO,
         fault: Some(fault.clone()),
         notes: route.notes.iter().chain(notes).cloned().collect(),
         alternatives: Vec::new(),

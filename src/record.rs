@@ -15,7 +15,7 @@ mod time;
 pub use crate::smtp::fault::LookupError;
 pub use diagnosis::{Confidence, Diagnosis, DiagnosisKind, Elsewhere};
 pub use evidence::{Check, CheckName, CheckResult, Lookup, Passed, Run, Summary};
-pub use report::{Report, Reproduction};
+pub use report::{Finding, Report, Reproduction};
 pub use session::{Kind, Role, Session, Step, Tls, Variant};
 pub use time::{ms, stamp};
 

@@ -2,7 +2,7 @@
 //! knows no sink and no command line.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -13,9 +13,10 @@ use crate::catalog::Catalog;
 use crate::dns::Dns;
 use crate::judge::{Evidence, judge};
 use crate::ledger::{Ledger, later};
-use crate::plan::{self, Plan};
+use crate::plan::{self, Plan, Sample};
 use crate::probe::Probe;
-use crate::record::{self, Line, ms};
+use crate::record::{self, Line, Session, ms};
+use crate::reproduce::Inquiry;
 use crate::smtp::dialog::Dialog;
 use crate::stage::Stage;
 use crate::status;
@@ -41,6 +42,24 @@ pub struct Setup {
     pub transcript: bool,
     /// The provider is simulated, and the records say so.
     pub simulated: bool,
+}
+
+/// What makes a run a sample: instead of the whole matrix so many sessions of each probe, one probe
+/// after the other, and of each only until enough is known.
+#[derive(Clone, Debug)]
+pub struct Sampling {
+    /// One per probe.
+    pub samples: Vec<Sample>,
+    /// One question per probe. It may be looked at while the run lasts.
+    pub inquiry: Arc<Mutex<Inquiry>>,
+}
+
+impl Sampling {
+    /// The inquiry as it stands.
+    pub fn inquiry(&self) -> MutexGuard<'_, Inquiry> {
+        // It holds counts alone, so it is sound whoever panicked.
+        self.inquiry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What a run has to say, as it happens.
@@ -116,12 +135,39 @@ pub async fn run(
     events: mpsc::Sender<Event>,
     cancel: watch::Receiver<bool>,
 ) -> Result<record::Summary, RunError> {
+    go(setup, None, events, cancel).await
+}
+
+/// Runs a sample of the probes; the reproductions come behind the summary.
+///
+/// # Errors
+///
+/// As [`run`].
+pub async fn sample(
+    setup: Setup,
+    sampling: Sampling,
+    events: mpsc::Sender<Event>,
+    cancel: watch::Receiver<bool>,
+) -> Result<record::Summary, RunError> {
+    go(setup, Some(sampling), events, cancel).await
+}
+
+async fn go(
+    setup: Setup,
+    sampling: Option<Sampling>,
+    events: mpsc::Sender<Event>,
+    cancel: watch::Receiver<bool>,
+) -> Result<record::Summary, RunError> {
     let clock = Clock::start();
     let id = uuid::Uuid::now_v7().to_string();
     let voice = Voice { events };
 
     let resolved = resolve::resolve(&setup.probes, &setup.dns).await?;
-    let (plan, mut terms) = (lay_out(&setup.probes, &resolved, setup.seed), terms::Terms::default());
+    let parts = lay_out(&setup.probes, &resolved, setup.seed, sampling.as_ref());
+    if let Some(sampling) = &sampling {
+        parts.iter().enumerate().for_each(|(index, part)| sampling.inquiry().plan(index, part));
+    }
+    let (plan, mut terms) = (whole(&parts), terms::Terms::default());
     for attempt in &plan.attempts {
         terms.see(attempt);
     }
@@ -134,7 +180,8 @@ pub async fn run(
         evidence.add(Line::Lookup(lookup.clone()));
         voice.line(Line::Lookup(lookup)).await;
     }
-    let starts = plan.starts();
+    // The parts of a sample follow one another, those of a matrix mix.
+    let starts = if sampling.is_some() { one_by_one(&parts) } else { plan.starts() };
     let lasts = starts.iter().max().copied().unwrap_or_default();
     let planned = Event::Planned {
         sessions: plan.sessions(),
@@ -154,7 +201,13 @@ pub async fn run(
     let opener = open::Opener { trust: setup.trust, run: id.clone(), clock, transcript: setup.transcript };
     let mut tally = status::Tally::default();
     let rules = dispatch::Rules { run: id.clone(), clock, terms, ledger: setup.ledger, seed: setup.seed };
-    let mut sessions = dispatch::start(plan, rules, opener, cancel);
+    let mut sessions = match sampling.clone() {
+        None => dispatch::start(plan, rules, opener, cancel),
+        Some(sampling) => {
+            let enough = move |part, session: &Session| sampling.inquiry().take(part, session);
+            dispatch::start_parts(parts, Box::new(enough), rules, opener, cancel)
+        }
+    };
     while let Some((session, dialog)) = sessions.recv().await {
         tally.add(&session);
         if let Some(dialog) = dialog {
@@ -166,26 +219,49 @@ pub async fn run(
     }
 
     let diagnoses = judge(&evidence, setup.catalog);
-    let exit = status::exit(tally, &diagnoses);
+    let exit = sampling.as_ref().map_or_else(|| status::exit(tally, &diagnoses), |s| s.inquiry().exit());
     let summary = tally.summary(&id, Some(ms(clock.begun.elapsed())), exit);
     for mut diagnosis in diagnoses {
         diagnosis.run.clone_from(&id);
         voice.line(Line::Diagnosis(Box::new(diagnosis))).await;
     }
     voice.line(Line::Summary(summary.clone())).await;
+    let results = sampling.map(|sampling| sampling.inquiry().results());
+    for result in results.into_iter().flatten() {
+        voice.line(Line::Reproduction(Box::new(result))).await;
+    }
     Ok(summary)
 }
 
-/// One plan for all probes: their sessions are numbered through.
-fn lay_out(probes: &[Arc<Probe>], resolved: &[resolve::Resolved], seed: u64) -> Plan {
-    let mut whole = Plan::default();
-    for (probe, resolved) in probes.iter().zip(resolved) {
-        let first = whole.attempts.len() as u64 + 1;
-        let part = plan::plan(probe, &resolved.routes, &resolved.sources, seed, first);
-        whole.attempts.extend(part.attempts);
-        whole.left_out.extend(part.left_out);
+/// A plan for each probe; their sessions are numbered through.
+fn lay_out(probes: &[Arc<Probe>], resolved: &[resolve::Resolved], seed: u64, sampling: Option<&Sampling>) -> Vec<Plan> {
+    let mut first = 1;
+    let laid_out = probes.iter().zip(resolved).enumerate().map(|(at, (probe, found))| {
+        let part = match sampling.and_then(|sampling| sampling.samples.get(at)) {
+            None => plan::plan(probe, &found.routes, &found.sources, seed, first),
+            Some(sample) => plan::sample(probe, &found.routes, &found.sources, seed, first, sample),
+        };
+        first += part.attempts.len() as u64;
+        part
+    });
+    laid_out.collect()
+}
+
+/// All parts as one plan.
+fn whole(parts: &[Plan]) -> Plan {
+    let attempts = parts.iter().flat_map(|part| part.attempts.iter().cloned()).collect();
+    Plan { attempts, left_out: parts.iter().flat_map(|part| part.left_out.iter().cloned()).collect() }
+}
+
+/// When each session will start at the earliest, where a part begins when the one before is over.
+fn one_by_one(parts: &[Plan]) -> Vec<Duration> {
+    let (mut starts, mut begun) = (Vec::new(), Duration::ZERO);
+    for part in parts {
+        let part: Vec<Duration> = part.starts().into_iter().map(|start| begun + start).collect();
+        begun = part.iter().max().copied().unwrap_or(begun);
+        starts.extend(part);
     }
-    whole
+    starts
 }
 
 fn head(setup: &Setup, resolved: &[resolve::Resolved], id: &str, at: Timestamp) -> record::Run {

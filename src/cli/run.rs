@@ -37,7 +37,7 @@ Flags go before the probe file, the probe file before the defaults. Times are wr
 5m, 1h 30m or 2d. swaks's -li, -tls, -tlso and its stop-points (-q HELO) are taken too.";
 
 /// The largest message that is read, in bytes.
-const LARGEST_MESSAGE: u64 = 64 << 20;
+pub(super) const LARGEST_MESSAGE: u64 = 64 << 20;
 
 /// The flags of `run`.
 #[derive(Clone, Debug, clap::Args)]
@@ -45,7 +45,13 @@ pub(super) struct RunFlags {
     /// Domains (aol.com) or probe files (probes/aol.toml)
     #[arg(value_name = "TARGET")]
     targets: Vec<OsString>,
+    #[command(flatten)]
+    probing: ProbingFlags,
+}
 
+/// What is said of a probe and a run, whatever the target: the flags that other commands share.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct ProbingFlags {
     /// Probe these instead of the domain's mail exchangers (repeatable)
     #[arg(short = 's', long = "host", visible_alias = "server", value_name = "NAME|IP", help_heading = "Target")]
     hosts: Vec<HostSpec>,
@@ -172,14 +178,21 @@ impl RunFlags {
     ///
     /// No target, one that is unreadable or unknown, or settings that cannot go together.
     pub(super) fn read(self) -> Result<RunArgs, Usage> {
-        let layer = self.layer()?;
+        let layer = self.probing.layer()?;
         let targets = if self.targets.is_empty() {
             vec![settle(&layer, None)]
         } else {
             self.targets.iter().map(|text| settle(&layer, Some(Target::read(text)?))).collect()
         };
         let probes = targets.into_iter().collect::<Result<Vec<Probe>, Usage>>()?;
-        let options = RunOptions {
+        Ok(RunArgs { probes, options: self.probing.options() })
+    }
+}
+
+impl ProbingFlags {
+    /// What they say of the run.
+    pub(super) fn options(self) -> RunOptions {
+        RunOptions {
             dns: self.dns,
             seed: self.seed,
             catalogue: self.catalogue,
@@ -188,11 +201,15 @@ impl RunFlags {
             record: self.record,
             history: self.history.unwrap_or_default(),
             output: self.output.with(self.format),
-        };
-        Ok(RunArgs { probes, options })
+        }
     }
 
-    fn layer(&self) -> Result<ProbeLayer, Usage> {
+    /// What they say of the probe.
+    ///
+    /// # Errors
+    ///
+    /// A list of owned mailboxes that cannot be read.
+    pub(super) fn layer(&self) -> Result<ProbeLayer, Usage> {
         let mut owned = Vec::new();
         for path in &self.owned {
             owned.extend(mailboxes(path)?);

@@ -10,7 +10,8 @@ use tokio::sync::{mpsc, watch};
 
 use super::show::Show;
 use super::{Done, Failure, catalog, runtime};
-use crate::cli::args::History;
+use crate::catalog::Catalog;
+use crate::cli::args::{History, RunOptions};
 use crate::cli::run::RunArgs;
 use crate::dns::Dns;
 use crate::history::ledger::{StoreLedger, Tell};
@@ -18,7 +19,7 @@ use crate::history::unkept::Unkept;
 use crate::ledger::{Ledger, RunLedger};
 use crate::probe::Probe;
 use crate::record::Diagnosis;
-use crate::run::{self, Setup};
+use crate::run::{self, Sampling, Setup};
 use crate::stage::Stage;
 use crate::visible::visible;
 use crate::wire::Trust;
@@ -26,23 +27,31 @@ use crate::wire::Trust;
 pub(super) fn run(args: RunArgs) -> Done {
     let RunArgs { probes, options } = args;
     let show = Show::open(&options.output, options.record.as_deref())?;
+    let probes = probes.into_iter().map(Arc::<Probe>::new).collect();
+    let setup = setup(&options, probes, catalog(&options.catalogue)?)?;
+    runtime()?.block_on(async { Ok(shown(setup, show).await?.status) })
+}
+
+/// What the options make of a run of these probes.
+pub(super) fn setup(
+    options: &RunOptions,
+    probes: Vec<Arc<Probe>>,
+    catalog: &'static Catalog,
+) -> Result<Setup, Failure> {
     let patience = probes.iter().map(|probe| probe.timeouts.get(Stage::Resolve)).max().unwrap_or_default();
-    let seed = options.seed.unwrap_or_else(|| rand::rng().random_range(0..1 << 48));
     // A dry run enters nothing, and can be had where nothing can be written.
     let history = if options.dry_run { &History::None } else { &options.history };
-    let ledger = ledger(history)?;
-    let setup = Setup {
+    Ok(Setup {
         dns: Dns::new(&options.dns, patience),
         trust: Trust::system(),
-        ledger,
-        catalog: catalog(&options.catalogue)?,
-        seed,
+        ledger: ledger(history)?,
+        catalog,
+        seed: options.seed.unwrap_or_else(|| rand::rng().random_range(0..1 << 48)),
         dry_run: options.dry_run,
         transcript: options.transcript,
         simulated: false,
-        probes: probes.into_iter().map(Arc::<Probe>::new).collect(),
-    };
-    runtime()?.block_on(async { Ok(shown(setup, show).await?.status) })
+        probes,
+    })
 }
 
 /// What the history knows of budgets and rests. Whether the run can do without one that cannot be
@@ -64,12 +73,20 @@ fn ledger(history: &History) -> Result<Box<dyn Ledger>, Failure> {
 
 /// Runs and shows at once, and stops in order when the operator says so.
 pub(super) async fn shown(setup: Setup, show: Show) -> Result<End, Failure> {
+    shown_as(setup, None, show).await
+}
+
+/// The same of a run that may be a sample.
+pub(super) async fn shown_as(setup: Setup, sampling: Option<Sampling>, show: Show) -> Result<End, Failure> {
     let dry_run = setup.dry_run;
     let (stop, cancel) = watch::channel(false);
     let (tell, events) = mpsc::channel(256);
     let stop = Arc::new(stop);
     stop_on_signals(Arc::clone(&stop), "open sessions say QUIT")?;
-    let running = tokio::spawn(run::run(setup, tell, cancel));
+    let running = match sampling {
+        None => tokio::spawn(run::run(setup, tell, cancel)),
+        Some(sampling) => tokio::spawn(run::sample(setup, sampling, tell, cancel)),
+    };
     let shown = show.all(events, &stop).await;
     let summary = running.await.map_err(|e| Failure::ours(format!("the run broke off: {e}")))?;
     if dry_run {

@@ -12,10 +12,12 @@ use tokio::sync::{mpsc, watch};
 use super::Failure;
 use crate::cli::args::{Output, Progress as When};
 use crate::ledger::later;
-use crate::record::{Diagnosis, Line};
+use crate::record::{Diagnosis, Line, Session};
+use crate::reproduce::swaks::Commands;
 use crate::run::Event;
 use crate::sink::progress::Progress;
 use crate::sink::{self, Detail, Format, Look, Sink, nagios};
+use crate::smtp::session::TlsLevel;
 use crate::visible::visible;
 
 /// A run that lasts longer says beforehand how long.
@@ -45,9 +47,16 @@ pub(super) struct Show {
     budgets: Vec<String>,
     progress: Option<Progress>,
     wants_progress: bool,
+    /// What is known so far, in words.
+    so_far: Option<SoFar>,
+    /// Where the commands for swaks are wanted.
+    swaks: Option<Commands>,
     quiet: bool,
     failure: Option<Failure>,
 }
+
+/// Says what is known so far.
+pub(super) type SoFar = Box<dyn Fn() -> String + Send>;
 
 impl Show {
     /// Opens the outputs; the recording's file is created at once, so that a path that cannot be
@@ -69,6 +78,8 @@ impl Show {
             budgets: Vec::new(),
             progress: None,
             wants_progress: output.progress == When::Auto && io::stderr().is_terminal() && !output.quiet,
+            so_far: None,
+            swaks: None,
             quiet: output.quiet,
             failure: None,
         })
@@ -79,6 +90,26 @@ impl Show {
         if self.format == Format::Text && !self.quiet {
             self.out(text);
         }
+    }
+
+    /// Shows a line that does not come from the run.
+    pub(super) fn also(&mut self, line: &Line) {
+        self.tell(|sink| sink.line(line));
+    }
+
+    /// Has the progress say what is known so far.
+    pub(super) fn so_far(&mut self, so_far: SoFar) {
+        self.so_far = Some(so_far);
+    }
+
+    /// Prints the command for swaks of each cell, at the end.
+    pub(super) fn swaks(&mut self, tls: TlsLevel) {
+        self.swaks = Some(Commands::new(tls));
+    }
+
+    /// Writes what was shown so far, where no run comes of it.
+    pub(super) fn close(mut self) {
+        self.tell(|sink| sink.finish());
     }
 
     /// Shows everything until the run has no more to say. When nobody is left to be told, `stop`
@@ -101,6 +132,9 @@ impl Show {
             progress.finish();
         }
         self.tell(|sink| sink.finish());
+        if let Some(commands) = self.swaks.take().filter(|commands| !commands.lines().is_empty()) {
+            self.out(&format!("\n{}\n", commands.lines().join("\n")));
+        }
         let status = (self.format == Format::Nagios).then(|| nagios::status(&self.lines));
         // Given up without a failure: the reader went away.
         let unread = self.out.is_none() && self.failure.is_none();
@@ -111,6 +145,18 @@ impl Show {
     fn line(&mut self, line: &Line) {
         if let (Line::Session(session), Some(progress)) = (line, &mut self.progress) {
             progress.session(session);
+            if let Some(so_far) = &self.so_far {
+                progress.say(so_far());
+            }
+        }
+        match (line, &mut self.swaks) {
+            (Line::Session(session), Some(swaks)) => swaks.add(session),
+            (Line::Planned(_), Some(swaks)) => {
+                if let Some(session) = Session::from_planned(line) {
+                    swaks.add(&session);
+                }
+            }
+            _ => {}
         }
         if let Line::Diagnosis(diagnosis) = line {
             self.diagnoses.push((**diagnosis).clone());

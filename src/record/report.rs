@@ -9,6 +9,7 @@ use super::Kind;
 use super::time::millis;
 use crate::smtp::reply::{Class, Code, Enhanced};
 use crate::stage::Stage;
+use crate::words::words;
 
 /// One error as read from a bounce, a log or a pasted text. Null means "not stated".
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -86,17 +87,74 @@ pub struct Report {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Reproduction {
+    /// The number of the report, the first one where several say the same.
     pub report: u64,
-    /// `reproduced`, `different`, `not-reproduced` or `undecided`.
-    pub result: String,
+    /// How many reports say the same.
+    #[serde(default = "one")]
+    pub reports: u64,
+    pub result: Finding,
+    /// Sessions that say something about the other side.
     pub sessions: u64,
+    /// Those that ended as reported.
     pub same: u64,
+    /// Those that failed in another way.
     pub different: u64,
+    /// The 95 % interval of the rate at which the reported failure shows.
     pub rate_low: f64,
     pub rate_high: f64,
+    /// The least rate that would have shown at 95 %; null where the failure did show.
     pub detectable_rate: Option<f64>,
     pub not_tested: Vec<String>,
+    /// The sources that the sessions came from.
     pub sources: Vec<IpAddr>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    /// The stage of the report, as far as it states one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<Stage>,
+    /// How deep the sessions went.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Stage>,
+    /// What was planned, and why not more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plan: Vec<String>,
+    /// The addresses where the reported failure showed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<IpAddr>,
+    /// The other failures, most frequent first: what, and how often.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<String>,
+    /// Why nothing was decided, or how far what was is sure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub because: Option<String>,
+    /// Sessions at other providers: how many passed, of how many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control: Option<(u64, u64)>,
+    /// Where the mail is now, as far as the report says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mail: Option<String>,
+    /// What to do next.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub next: Vec<String>,
+}
+
+words! {
+    /// What came of trying to reproduce a reported error.
+    #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+    pub enum Finding ("result of a reproduction") {
+        /// The same failure.
+        Reproduced = "reproduced",
+        /// A failure, but another one.
+        Different = "different",
+        /// No failure, and so none at a rate above the bound.
+        NotReproduced = "not-reproduced",
+        /// No telling, for a reason on our side.
+        Undecided = "undecided",
+    }
+}
+
+const fn one() -> u64 {
+    1
 }
 
 #[expect(clippy::ref_option, reason = "serde calls it so")]

@@ -133,6 +133,15 @@ impl Session {
         fields.retain(|name, _| !LATER.contains(&name.as_str()));
         Line::Planned(fields)
     }
+
+    /// A `planned` line as a session that was skipped; `None` of any other line.
+    #[must_use]
+    pub fn from_planned(line: &Line) -> Option<Self> {
+        let Line::Planned(fields) = line else { return None };
+        let mut fields = fields.clone();
+        fields.insert("kind".to_owned(), Kind::Skipped.as_str().into());
+        serde_json::from_value(fields.into()).ok()
+    }
 }
 
 /// One stage of a session as it went.

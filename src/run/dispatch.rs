@@ -50,15 +50,42 @@ pub(super) fn start(
     execute: impl Execute,
     cancel: watch::Receiver<bool>,
 ) -> mpsc::Receiver<(Session, Option<Dialog>)> {
-    let (out, sessions) = mpsc::channel(64);
     let next_seq = plan.attempts.len() as u64 + 1;
-    let mut queues: BTreeMap<Option<SocketAddr>, VecDeque<(usize, Arc<Attempt>)>> = BTreeMap::new();
-    for (order, attempt) in plan.attempts.into_iter().enumerate() {
-        queues.entry(attempt.address).or_default().push_back((order, attempt));
-    }
+    begin(vec![plan], None, next_seq, rules, execute, cancel)
+}
+
+/// Says, of each session of a part as it ends, whether enough is known about that part.
+pub(super) type Enough = Box<dyn FnMut(usize, &Session) -> bool + Send>;
+
+/// Starts several plans, one when the one before is over. Each has an even share of the time that
+/// is left until its `max_time`. When `enough` is known about a part, what of it was not started is
+/// taken out of the plan, controls aside: it is not `skipped`, and so no record of it comes out. The
+/// sessions are numbered as they start, so that the numbers have no gaps.
+pub(super) fn start_parts(
+    parts: Vec<Plan>,
+    enough: Enough,
+    rules: Rules,
+    execute: impl Execute,
+    cancel: watch::Receiver<bool>,
+) -> mpsc::Receiver<(Session, Option<Dialog>)> {
+    begin(parts, Some(enough), 1, rules, execute, cancel)
+}
+
+fn begin(
+    parts: Vec<Plan>,
+    enough: Option<Enough>,
+    next_seq: u64,
+    rules: Rules,
+    execute: impl Execute,
+    cancel: watch::Receiver<bool>,
+) -> mpsc::Receiver<(Session, Option<Dialog>)> {
+    let (out, sessions) = mpsc::channel(64);
     let renewed = rules.clock.begun();
     let dispatcher = Dispatcher {
-        queues,
+        queues: BTreeMap::new(),
+        parts: parts.into_iter().enumerate().collect(),
+        part: Part { index: 0, begun: rules.clock.begun(), deadline: None },
+        enough,
         rng: ChaCha8Rng::seed_from_u64(rules.seed ^ 0x006a_6974_7465_7221),
         rules,
         execute,
@@ -79,10 +106,14 @@ pub(super) fn start(
 struct Dispatcher<E> {
     /// What is still to be started, per address, in the plan's order.
     queues: BTreeMap<Option<SocketAddr>, VecDeque<(usize, Arc<Attempt>)>>,
+    /// The plans that are not begun yet.
+    parts: VecDeque<(usize, Plan)>,
+    part: Part,
+    enough: Option<Enough>,
     rules: Rules,
     execute: E,
     rng: ChaCha8Rng,
-    /// The number of the next session that the plan does not hold.
+    /// The number of the next session that has none by plan.
     next_seq: u64,
     open: JoinSet<(Session, Option<Dialog>)>,
     /// The attempts behind the open sessions.
@@ -96,6 +127,14 @@ struct Dispatcher<E> {
     /// When the ledger last heard that we are still there.
     renewed: Instant,
     out: mpsc::Sender<(Session, Option<Dialog>)>,
+}
+
+/// The plan that is being worked on.
+struct Part {
+    index: usize,
+    begun: Instant,
+    /// Nothing of it starts later.
+    deadline: Option<Instant>,
 }
 
 /// What makes two attempts attempts at the same cell.
@@ -123,7 +162,11 @@ impl<E: Execute> Dispatcher<E> {
         loop {
             // Sessions that end because they were stopped make room, and must not be replaced.
             cancelled |= *cancel.borrow();
+            if self.open.is_empty() && self.queues.is_empty() && !cancelled {
+                self.next_part();
+            }
             if cancelled {
+                self.parts.clear();
                 self.skip_all("cancelled").await;
             }
             let wake = loop {
@@ -134,7 +177,10 @@ impl<E: Execute> Dispatcher<E> {
                 }
             };
             if self.open.is_empty() && self.queues.is_empty() {
-                return;
+                if self.parts.is_empty() {
+                    return;
+                }
+                continue;
             }
             let renewal = self.renewal();
             let woken = async {
@@ -160,6 +206,24 @@ impl<E: Execute> Dispatcher<E> {
             self.renewed = Instant::now();
         }
         Some(self.renewed + RENEWAL).filter(|_| !self.open.is_empty())
+    }
+
+    /// Queues the next plan. Its attempts go on counting where those of earlier ones at the same
+    /// cells stopped, so that pace and rests hold across plans.
+    fn next_part(&mut self) {
+        let Some((index, plan)) = self.parts.pop_front() else { return };
+        let now = Instant::now().max(self.rules.clock.begun());
+        let most = plan.attempts.iter().filter_map(|attempt| attempt.probe.limits.max_time).max();
+        let shares = u32::try_from(self.parts.len() + 1).unwrap_or(u32::MAX);
+        let end = most.filter(|_| self.enough.is_some()).map(|most| self.rules.clock.begun() + most);
+        let deadline = end.map(|end| now + end.saturating_duration_since(now) / shares);
+        self.part = Part { index, begun: if index == 0 { self.rules.clock.begun() } else { now }, deadline };
+        for (order, attempt) in plan.attempts.into_iter().enumerate() {
+            let before = self.due.get(&cell(&attempt)).map_or(0, |(number, _)| *number);
+            let number = attempt.number + before;
+            let attempt = if before == 0 { attempt } else { Arc::new(Attempt { number, ..(*attempt).clone() }) };
+            self.queues.entry(attempt.address).or_default().push_back((order, attempt));
+        }
     }
 
     /// Finds the first session in the plan's order that may start now, and takes it off the queue.
@@ -215,11 +279,12 @@ impl<E: Execute> Dispatcher<E> {
 
     /// When the pace allows this attempt; `None` while the one before has not started.
     fn due(&self, attempt: &Attempt) -> Option<Instant> {
+        let planned = self.part.begun + attempt.not_before;
         if attempt.number == 1 || attempt.variant != Variant::Plain {
-            return Some(self.rules.clock.begun());
+            return Some(planned);
         }
         let (started, due) = self.due.get(&cell(attempt))?;
-        (started + 1 == attempt.number).then_some(*due)
+        (started + 1 == attempt.number).then_some(planned.max(*due))
     }
 
     /// Asks patience and the ledger. `None`: the provider is held from now on.
@@ -228,7 +293,7 @@ impl<E: Execute> Dispatcher<E> {
         let (None, Some(address)) = (&attempt.fault, attempt.address) else {
             return Some(Next::Start(attempt));
         };
-        if self.patience(&attempt).is_some_and(|end| now >= end) {
+        if self.patience(&attempt).into_iter().chain(self.part.deadline).any(|end| now >= end) {
             return Some(Next::Skip(attempt, "max-time: no session starts this late".to_owned()));
         }
         let ground = self.rules.terms.ground(&attempt.provider);
@@ -266,7 +331,18 @@ impl<E: Execute> Dispatcher<E> {
         if ground == Ground::Foreign { self.rng.random_range(0.0..0.3) } else { 0.0 }
     }
 
+    /// Numbers a session that is numbered as it starts.
+    fn numbered(&mut self, attempt: Arc<Attempt>) -> Arc<Attempt> {
+        if self.enough.is_none() {
+            return attempt;
+        }
+        let seq = self.next_seq;
+        self.next_seq += 1;
+        Arc::new(Attempt { seq, ..Arc::unwrap_or_clone(attempt) })
+    }
+
     fn begin(&mut self, attempt: Arc<Attempt>, cancel: &watch::Receiver<bool>) {
+        let attempt = self.numbered(attempt);
         if let Some(address) = attempt.address.filter(|_| attempt.fault.is_none()) {
             *self.at_address.entry(address).or_default() += 1;
             *self.at_provider.entry(Arc::clone(&attempt.provider)).or_default() += 1;
@@ -317,19 +393,31 @@ impl<E: Execute> Dispatcher<E> {
         let handshake_failed = session.kind == Kind::TlsFailed && session.stage == Some(Stage::Tls);
         if handshake_failed && attempt.probe.pair_plaintext && attempt.variant == Variant::Plain {
             let pair = Arc::new(attempt.plaintext_pair(self.next_seq));
-            self.next_seq += 1;
+            self.next_seq += u64::from(self.enough.is_none());
             self.queues.entry(pair.address).or_default().push_front((0, pair));
+        }
+        self.tell(session, dialog).await;
+    }
+
+    /// Hands a session on, and ends its part when enough is known.
+    async fn tell(&mut self, session: Session, dialog: Option<Dialog>) {
+        if self.enough.as_mut().is_some_and(|enough| enough(self.part.index, &session)) {
+            for queue in self.queues.values_mut() {
+                queue.retain(|(_, attempt)| attempt.role == Role::Control);
+            }
+            self.queues.retain(|_, queue| !queue.is_empty());
         }
         let _ = self.out.send((session, dialog)).await;
     }
 
     async fn skip(&mut self, attempt: Arc<Attempt>, why: String) {
+        let attempt = self.numbered(attempt);
         if attempt.variant == Variant::Plain {
             let (number, _) = self.due.entry(cell(&attempt)).or_insert_with(|| (0, Instant::now()));
             *number = attempt.number;
         }
         let skipped = Outcome::skipped(attempt, self.rules.clock.now(), why);
-        let _ = self.out.send((skipped.record(&self.rules.run), None)).await;
+        self.tell(skipped.record(&self.rules.run), None).await;
     }
 
     async fn skip_all(&mut self, why: &str) {

@@ -35,6 +35,11 @@ impl Progress {
         self.bar.inc(1);
     }
 
+    /// Says something else beside the bar.
+    pub fn say(&self, what: String) {
+        self.bar.set_message(what);
+    }
+
     /// Takes the bar away: what follows is the result.
     pub fn finish(&self) {
         self.bar.finish_and_clear();

@@ -39,11 +39,7 @@ impl Recording {
             Line::Run(run) => self.runs.push(run.clone()),
             Line::Lookup(lookup) => self.lookups.push(lookup.clone()),
             Line::Check(check) => self.checks.push(check.clone()),
-            Line::Planned(fields) => {
-                let mut fields = fields.clone();
-                fields.insert("kind".to_owned(), Kind::Skipped.as_str().into());
-                self.planned.extend(serde_json::from_value::<Session>(fields.into()));
-            }
+            Line::Planned(_) => self.planned.extend(Session::from_planned(line)),
             Line::Session(session) => self.sessions.push(Session::clone(session)),
             Line::Passed(passed) => self.passed.push(passed.clone()),
             Line::Report(report) => self.reports.push(Report::clone(report)),

@@ -60,6 +60,9 @@ struct World {
     public: bool,
     own_mx: bool,
     ignore_rest: bool,
+    /// How often the plan is worked through, one time after the other, and after how many sessions
+    /// each is known enough; none: it is one plan for itself.
+    parts: Option<(usize, usize)>,
 }
 
 impl Default for World {
@@ -77,6 +80,7 @@ impl Default for World {
             public: false,
             own_mx: false,
             ignore_rest: false,
+            parts: None,
         }
     }
 }
@@ -147,7 +151,17 @@ impl World {
             });
         }
         let fake = Fake { clock, lasts: self.lasts, fault: self.fault, reply: self.reply, started: Arc::default() };
-        let mut out = start(plan, rules, fake.clone(), cancel);
+        let mut out = match self.parts {
+            None => start(plan, rules, fake.clone(), cancel),
+            Some((parts, sessions)) => {
+                let mut seen = vec![0; parts];
+                let enough = Box::new(move |part: usize, _: &Session| {
+                    seen[part] += 1;
+                    seen[part] >= sessions
+                });
+                start_parts(vec![plan; parts], enough, rules, fake.clone(), cancel)
+            }
+        };
         let mut sessions = Vec::new();
         while let Some((session, _)) = out.recv().await {
             sessions.push(session);
@@ -347,4 +361,37 @@ async fn nobody_waits_for_a_rate_beyond_the_patience() {
     let (sessions, log, took) = World { limits, ..World::default() }.run(None).await;
     assert_eq!((sessions.len(), log.len()), (32, 4));
     assert_eq!(took.as_secs(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_follows_the_one_before_and_ends_when_enough_is_known() {
+    let limits = Limits { pace: Duration::from_secs(20), per_provider: 1, attempts: 2, ..World::default().limits };
+    let world = World { limits, sources: 1, addresses: 2, parts: Some((2, 3)), ..World::default() };
+    let (sessions, log, _) = world.run(None).await;
+    let numbers: Vec<_> = sessions.iter().map(|s| (s.seq, s.attempt)).collect();
+    assert_eq!(numbers, [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3), (6, 3)]);
+    let mut cells: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (begun, _, attempt) in &log {
+        cells.entry(attempt.address).or_default().push(*begun);
+    }
+    let paced = |starts: &Vec<Instant>| starts.windows(2).all(|w| w[1] - w[0] >= Duration::from_secs(20));
+    assert!(cells.values().all(paced), "the pace holds from one part to the next");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rest_holds_from_one_part_to_the_next() {
+    let reply = Some("421 4.7.0 [TSS04] Messages from 127.0.0.1 temporarily deferred\r\n");
+    let world = World { sources: 1, addresses: 2, reply, parts: Some((2, 99)), ..World::default() };
+    let (sessions, log, _) = world.run(None).await;
+    assert_eq!((sessions.len(), log.len()), (4, 2));
+    assert!(sessions[2..].iter().all(|s| s.detail.as_deref().is_some_and(|d| d.contains("rests at"))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_part_has_its_share_of_the_time() {
+    let limits = Limits { max_time: Some(Duration::from_secs(8)), per_provider: 1, ..World::default().limits };
+    let world = World { limits, sources: 4, addresses: 2, parts: Some((2, 99)), ..World::default() };
+    let (sessions, log, _) = world.run(None).await;
+    assert_eq!((sessions.len(), log.len()), (16, 8), "four sessions in each half of the time");
+    assert!(sessions.iter().filter(|s| s.kind == Kind::Skipped).count() == 8);
 }
