@@ -28,47 +28,44 @@ pub(super) fn run(args: RunArgs) -> Done {
     let RunArgs { probes, options } = args;
     let show = Show::open(&options.output, options.record.as_deref())?;
     let probes = probes.into_iter().map(Arc::<Probe>::new).collect();
-    let setup = setup(&options, probes, catalog(&options.catalogue)?)?;
+    let setup = setup(&options, probes, catalog(&options.catalogue)?);
     runtime()?.block_on(async { Ok(shown(setup, show).await?.status) })
 }
 
 /// What the options make of a run of these probes.
-pub(super) fn setup(
-    options: &RunOptions,
-    probes: Vec<Arc<Probe>>,
-    catalog: &'static Catalog,
-) -> Result<Setup, Failure> {
+pub(super) fn setup(options: &RunOptions, probes: Vec<Arc<Probe>>, catalog: &'static Catalog) -> Setup {
     let patience = probes.iter().map(|probe| probe.timeouts.get(Stage::Resolve)).max().unwrap_or_default();
     // A dry run enters nothing, and can be had where nothing can be written.
     let history = if options.dry_run { &History::None } else { &options.history };
-    Ok(Setup {
+    Setup {
         dns: Dns::new(&options.dns, patience),
         trust: Trust::system(),
-        ledger: ledger(history)?,
+        ledger: ledger(history),
         catalog,
         seed: options.seed.unwrap_or_else(|| rand::rng().random_range(0..1 << 48)),
         dry_run: options.dry_run,
         transcript: options.transcript,
         simulated: false,
         probes,
-    })
+    }
 }
 
 /// What the history knows of budgets and rests. Whether the run can do without one that cannot be
 /// used depends on whom it probes, which only DNS can tell.
-fn ledger(history: &History) -> Result<Box<dyn Ledger>, Failure> {
-    let Some(path) = history.file(|name| std::env::var_os(name)).map_err(Failure::config)? else {
-        return Ok(Box::new(RunLedger::default()));
-    };
+fn ledger(history: &History) -> Box<dyn Ledger> {
     let tell = || -> Tell {
         Box::new(|what| {
             let _ = writeln!(io::stderr(), "mxprobe: {}", visible(what));
         })
     };
-    Ok(match StoreLedger::open(&path, Timestamp::now(), tell()) {
-        Ok(ledger) => Box::new(ledger),
-        Err(error) => Box::new(Unkept::new(&error, tell())),
-    })
+    match history.file(|name| std::env::var_os(name)) {
+        Ok(None) => Box::new(RunLedger::default()),
+        Err(nowhere) => Box::new(Unkept::new(&nowhere, tell())),
+        Ok(Some(path)) => match StoreLedger::open(&path, Timestamp::now(), tell()) {
+            Ok(ledger) => Box::new(ledger),
+            Err(error) => Box::new(Unkept::new(&error, tell())),
+        },
+    }
 }
 
 /// Runs and shows at once, and stops in order when the operator says so.

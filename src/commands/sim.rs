@@ -47,7 +47,12 @@ fn invitation(provider: &Provider) -> String {
     for (address, host) in provider.addresses() {
         let _ = writeln!(text, "smtp  {address}:{port} {host}");
     }
-    let _ = writeln!(text, "try   mxprobe run {} --dns {dns} --port {port}{}", targets.join(" "), sources.concat());
+    let _ = writeln!(
+        text,
+        "try   mxprobe run {} --dns {dns} --port {port} --rate 100/s{}",
+        targets.join(" "),
+        sources.concat()
+    );
     text
 }
 

@@ -4,7 +4,6 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 
-use super::HistoryError;
 use super::ledger::Tell;
 use crate::ledger::{Account, Admission, Ask, Ledger, Rest, RunLedger};
 
@@ -17,7 +16,7 @@ pub struct Unkept {
 
 impl Unkept {
     #[must_use]
-    pub fn new(why: &HistoryError, tell: Tell) -> Self {
+    pub fn new(why: &impl std::fmt::Display, tell: Tell) -> Self {
         Self { why: why.to_string(), book: RunLedger::default(), tell: Some(tell) }
     }
 }

@@ -15,6 +15,11 @@ pub use super::script::{Script, TlsLevel};
 use crate::address::Sender;
 use crate::stage::Stage;
 
+mod leave;
+mod state;
+
+use state::{Next, State, Then};
+
 /// What the driver must do next, and until when.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Action<'a> {
@@ -369,128 +374,8 @@ impl Session {
         }
     }
 
-    /// Takes in that something did not happen.
-    fn fail(&mut self, fault: Fault, now: Instant) {
-        let broken = matches!(fault, Fault::Closed | Fault::Reset);
-        match std::mem::replace(&mut self.state, State::Over) {
-            State::Lingering(_) if fault == Fault::TimedOut => self.enter(Stage::Quit, now),
-            State::Lingering(_) => self.note_close(broken),
-            _ if self.stage == Stage::Quit => self.note_close(broken),
-            State::Sending(_, Then::Take(reply)) => {
-                self.record(Answer::Reply(reply), false, now);
-            }
-            // The reply that explains why the server takes no more is often waiting (RFC 5321,
-            // section 4.2.1 has it sent before the close).
-            State::Sending(..) if broken => self.state = State::LastWords(fault, now + Self::LINGER),
-            State::Sending(..) if fault == Fault::TimedOut => self.state = State::LastWords(fault, now),
-            State::LastWords(first, _) => self.stop(first, now),
-            State::Reading if broken => self.stop(fault, now),
-            State::Upgrading => match fault {
-                Fault::Unverified(_) => self.part(fault, now),
-                _ => self.stop(fault, now),
-            },
-            state => {
-                self.state = state;
-                self.give_up(fault, now);
-            }
-        }
-    }
-
-    fn note_close(&mut self, broken: bool) {
-        if broken
-            && self.learned.steps.last().is_some_and(|step| matches!(step.answer, Answer::Reply(_)) && !step.passed)
-        {
-            self.learned.notes.push(Note::CloseAfterReply);
-        }
-    }
-
-    /// Ends the stage with a fault and the connection with it.
-    fn stop(&mut self, fault: Fault, now: Instant) {
-        self.end_stage(fault, now);
-        self.state = State::Over;
-    }
-
-    /// Ends the stage with a fault and takes leave of a server that still listens.
-    fn part(&mut self, fault: Fault, now: Instant) {
-        self.end_stage(fault, now);
-        self.enter(Stage::Quit, now);
-    }
-
-    /// Ends the stage with a fault and says `QUIT` without waiting for its reply, where the server
-    /// has greeted and would take it for a command.
-    fn give_up(&mut self, fault: Fault, now: Instant) {
-        let greeted = self.stage > Stage::Banner;
-        let speaks = match self.state {
-            State::Reading => true,
-            State::Sending(..) => self.stage != Stage::EndOfData,
-            _ => false,
-        };
-        self.end_stage(fault, now);
-        self.state = State::Over;
-        if greeted && speaks {
-            self.stage = Stage::Quit;
-            self.since = now;
-            self.state = State::Sending(command::quit(), Then::Close);
-        }
-    }
-
-    /// Records how a stage ended that got no answer to what was asked. A refusal that came
-    /// unasked in its place, or EHLO's where HELO got none, says more than the fault.
-    fn end_stage(&mut self, fault: Fault, now: Instant) {
-        let gone = matches!(fault, Fault::Closed | Fault::Reset);
-        let unasked = self.learned.also[self.also_before..].iter().position(Reply::refuses);
-        let answer = match (self.refused_ehlo.take(), unasked) {
-            (Some(refusal), _) => Answer::Reply(refusal),
-            (None, Some(at)) if gone => Answer::Reply(self.learned.also.remove(self.also_before + at)),
-            _ => {
-                let leftover = self.decoder.leftover();
-                self.learned.unfinished =
-                    (matches!(fault, Fault::TimedOut) || gone).then_some(leftover).filter(|bytes| !bytes.is_empty());
-                Answer::Fault(fault)
-            }
-        };
-        self.record(answer, false, now);
-    }
-
     fn record(&mut self, answer: Answer, passed: bool, now: Instant) {
         let took = now.saturating_duration_since(self.since);
         self.learned.steps.push(Step { stage: self.stage, answer, passed, took });
     }
-}
-
-/// What follows a reply.
-enum Next {
-    Helo,
-    OutOfPlace,
-    Refused,
-    Stage(Stage),
-}
-
-#[derive(Debug)]
-enum State {
-    /// Only the connection was asked for; the greeting is awaited to say `QUIT` in turn.
-    Greeting,
-    /// A write failed; the server may have said why before.
-    LastWords(Fault, Instant),
-    /// The greeting was refused; a second reply may follow.
-    Lingering(Instant),
-    Over,
-    Reading,
-    Sending(Vec<u8>, Then),
-    Upgrading,
-}
-
-impl State {
-    const fn listens(&self) -> bool {
-        matches!(self, Self::Greeting | Self::LastWords(..) | Self::Lingering(_) | Self::Reading)
-    }
-}
-
-/// What follows a write.
-#[derive(Debug)]
-enum Then {
-    Close,
-    Read,
-    /// This reply came before anything was asked, and answers it.
-    Take(Reply),
 }
