@@ -1,5 +1,41 @@
 //! An SMTP delivery prober: from which of your addresses, at which of theirs, at which stage does
 //! a mailbox provider refuse, and is it them or you?
+//!
+//! # The flow
+//!
+//! ```text
+//! flags, probes/*.toml ─► Probe ─dns─► Route ─plan()─► [Attempt] ─Session over Wire─► Outcome ─► record::Line ─┬─► judge() ─► [Diagnosis] ─► Sinks
+//! bounce, log, pasted text ─Reader─► Report ─reproduce─► Probe                                                 │
+//! MTA logs ─Import───────────────────────────────────────────────────────────────────────► record::Line ───────┤
+//! recordings ──────────────────────────────────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! | arrow | function |
+//! |---|---|
+//! | words to a probe | [`probe::layer::ProbeLayer::settle`] |
+//! | a domain to its addresses | [`dns::Dns::route`] |
+//! | a probe to all its work | [`plan::plan`] |
+//! | a session to its steps | [`drive::drive`] over [`smtp::session::Session`] |
+//! | what happened to its record | [`outcome::Outcome::record`] |
+//! | all of these in one run | [`run::run`] |
+//! | evidence to diagnoses | [`judge::judge`] |
+//! | a bounce, a log, a sentence to reports | [`report::Reader`], [`report::import::Import`] |
+//! | lines to what people and programs read | [`sink::open`] |
+//!
+//! A refusal, a timeout, a broken handshake is a value; an `Err` means that *we* could not do our
+//! part. Everything but `dns`, `wire`, `drive`, `run`, `history`, `sim` and the faces is pure: no
+//! socket, no clock, no chance.
+//!
+//! # The levels
+//!
+//! A module imports its own level and lower ones (a test holds them to it):
+//!
+//! 0. words: `words`, `stage`, `address`, `source`, `duration`, `timeouts`, `visible`
+//! 1. the protocol, without a socket: `smtp`
+//! 2. probing as values: `probe`, `limits`, `plan`, `outcome`, `record`, `catalog`, `report`,
+//!    `explain`, `reproduce`, `judge`, `diff`, `ledger`, `status`
+//! 3. the world: `dns`, `wire`, `drive`, `run`, `history`, `sim`
+//! 4. the faces: `cli`, `commands`, `sink`
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
