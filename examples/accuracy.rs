@@ -6,7 +6,7 @@
 //! ```
 //!
 //! - right: the field says what the truth says;
-//! - open: the stage is one of several that the words allow, and the truth is among the candidates;
+//! - open: no stage is said, the words allow several, and the truth is among these candidates;
 //! - unsaid: null, and the file does not hold the value either (a stage that no report of the file names);
 //! - silent: null although the file holds the value;
 //! - wrong: the field says something else.
@@ -181,8 +181,8 @@ fn judge(reports: &[&Report], field: &str, wanted: &[String], text: &str) -> usi
         let candidate = field == "stage" && report.candidates.iter().any(|stage| wanted.contains(&stage.to_string()));
         match value(report, field) {
             Some(said) if wanted.contains(&said) || same_user(field, &said, wanted) => right = true,
-            _ if candidate => open = true,
             Some(_) => wrong = true,
+            None if candidate => open = true,
             None => {}
         }
     }
