@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 mod diagnosis;
 mod evidence;
+mod incident;
 mod report;
 mod session;
 mod time;
@@ -15,6 +16,7 @@ mod time;
 pub use crate::smtp::fault::LookupError;
 pub use diagnosis::{Confidence, Diagnosis, DiagnosisKind, Elsewhere};
 pub use evidence::{Check, CheckName, CheckResult, Lookup, Passed, Run, Summary};
+pub use incident::{Between, Incident, IncidentChange, IncidentEvent};
 pub use report::{Finding, Report, Reproduction};
 pub use session::{Kind, Role, Session, Step, Tls, Variant};
 pub use time::{ms, stamp};
@@ -43,6 +45,8 @@ pub enum Line {
     Diagnosis(Box<Diagnosis>),
     /// The counts of a run: its last line.
     Summary(Summary),
+    /// Trouble that lasted over rounds of a watch.
+    Incident(Box<Incident>),
 }
 
 impl Line {
@@ -74,6 +78,7 @@ impl Line {
             "reproduction" => Self::Reproduction(serde_json::from_str(text)?),
             "diagnosis" => Self::Diagnosis(serde_json::from_str(text)?),
             "summary" => Self::Summary(serde_json::from_str(text)?),
+            "incident" => Self::Incident(serde_json::from_str(text)?),
             _ => return Ok(None),
         }))
     }

@@ -22,7 +22,7 @@ pub(super) fn judge(args: &JudgeArgs) -> Done {
             return;
         }
         if let Ok(Some(line)) = Line::parse(text)
-            && !matches!(line, Line::Diagnosis(_) | Line::Summary(_))
+            && !matches!(line, Line::Diagnosis(_) | Line::Summary(_) | Line::Incident(_))
         {
             outcome = sink.line(&line);
         }

@@ -70,7 +70,12 @@ impl Evidence {
             Line::Check(check) => self.checks.push(check),
             Line::Session(session) => self.session(&Lean::from(&*session)),
             Line::Passed(passed) => self.passed(&passed),
-            Line::Planned(_) | Line::Report(_) | Line::Reproduction(_) | Line::Diagnosis(_) | Line::Summary(_) => {}
+            Line::Planned(_)
+            | Line::Report(_)
+            | Line::Reproduction(_)
+            | Line::Diagnosis(_)
+            | Line::Summary(_)
+            | Line::Incident(_) => {}
         }
     }
 

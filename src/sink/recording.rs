@@ -46,6 +46,8 @@ impl Recording {
             Line::Reproduction(reproduction) => self.reproductions.push(Reproduction::clone(reproduction)),
             Line::Diagnosis(diagnosis) => self.diagnoses.push(Diagnosis::clone(diagnosis)),
             Line::Summary(summary) => self.summary = Some(summary.clone()),
+            // No run writes one: the outputs of `history` show them.
+            Line::Incident(_) => {}
         }
     }
 
