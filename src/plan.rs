@@ -19,9 +19,11 @@ use crate::smtp::fault::Fault;
 use crate::smtp::session::{Script, TlsLevel};
 use crate::stage::Stage;
 
+mod one;
 mod route;
 mod sample;
 
+pub use one::one;
 pub use route::{Exchanger, Route, Source};
 pub use sample::{Sample, sample};
 
