@@ -21,9 +21,11 @@ use crate::stage::Stage;
 
 mod route;
 mod sample;
+mod turn;
 
 pub use route::{Exchanger, Route, Source};
 pub use sample::{Sample, sample};
+pub use turn::{turn, turns};
 
 /// One session to open: a cell of the matrix, and the how-manieth attempt at it.
 #[derive(Clone, Debug)]
