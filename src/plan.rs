@@ -19,10 +19,12 @@ use crate::smtp::fault::Fault;
 use crate::smtp::session::{Script, TlsLevel};
 use crate::stage::Stage;
 
+mod one;
 mod route;
 mod sample;
 mod turn;
 
+pub use one::one;
 pub use route::{Exchanger, Route, Source};
 pub use sample::{Sample, sample};
 pub use turn::{turn, turns};

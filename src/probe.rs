@@ -1,6 +1,7 @@
 //! What to probe, from where, how deep and how often: flags and probe file, with every default in
 //! its place. A [`Probe`] holds no question that is still open, save those only DNS can answer.
 
+pub mod alert;
 pub mod conflict;
 pub mod file;
 pub mod layer;

@@ -27,6 +27,8 @@ mod open;
 mod resolve;
 mod terms;
 
+pub(crate) use open::Line as Connection;
+
 /// What a run needs beside its probes.
 pub struct Setup {
     pub probes: Vec<Arc<Probe>>,
@@ -135,7 +137,20 @@ pub async fn run(
     events: mpsc::Sender<Event>,
     cancel: watch::Receiver<bool>,
 ) -> Result<record::Summary, RunError> {
-    go(setup, None, events, cancel).await
+    go(setup, Extent::Whole, events, cancel).await
+}
+
+/// Runs one session of the one probe that there is, the one that a mailer would try first.
+///
+/// # Errors
+///
+/// As [`run`].
+pub async fn one(
+    setup: Setup,
+    events: mpsc::Sender<Event>,
+    cancel: watch::Receiver<bool>,
+) -> Result<record::Summary, RunError> {
+    go(setup, Extent::One, events, cancel).await
 }
 
 /// Runs a sample of the probes; the reproductions come behind the summary.
@@ -149,12 +164,19 @@ pub async fn sample(
     events: mpsc::Sender<Event>,
     cancel: watch::Receiver<bool>,
 ) -> Result<record::Summary, RunError> {
-    go(setup, Some(sampling), events, cancel).await
+    go(setup, Extent::Sample(sampling), events, cancel).await
+}
+
+/// How much of the matrix is run.
+enum Extent {
+    Whole,
+    Sample(Sampling),
+    One,
 }
 
 async fn go(
     setup: Setup,
-    sampling: Option<Sampling>,
+    extent: Extent,
     events: mpsc::Sender<Event>,
     cancel: watch::Receiver<bool>,
 ) -> Result<record::Summary, RunError> {
@@ -163,7 +185,14 @@ async fn go(
     let voice = Voice { events };
 
     let resolved = resolve::resolve(&setup.probes, &setup.dns).await?;
-    let parts = lay_out(&setup.probes, &resolved, setup.seed, sampling.as_ref());
+    let sampling = match &extent {
+        Extent::Sample(sampling) => Some(sampling.clone()),
+        Extent::Whole | Extent::One => None,
+    };
+    let mut parts = lay_out(&setup.probes, &resolved, setup.seed, sampling.as_ref());
+    if matches!(extent, Extent::One) {
+        parts = parts.into_iter().map(plan::one).collect();
+    }
     if let Some(sampling) = &sampling {
         parts.iter().enumerate().for_each(|(index, part)| sampling.inquiry().plan(index, part));
     }

@@ -32,8 +32,8 @@ const AGAIN: Duration = Duration::from_millis(250);
 /// How long the file is left alone when it failed.
 const AWAY: Duration = Duration::from_secs(30);
 
-/// How many characters of a reply are kept.
-const LONGEST_WHY: usize = 500;
+/// How many characters of a reason are kept.
+pub(super) const LONGEST_WHY: usize = 500;
 
 /// Tells the operator that the file failed, and that it is back.
 pub type Tell = Box<dyn Fn(&str) + Send>;

@@ -91,7 +91,7 @@ impl Opener {
         let bound = source.or_else(|| stream.local_addr().map(|local| local.ip()));
         let must_verify = script.tls == TlsLevel::Verify;
         let name = attempt.mx.as_deref().and_then(|mx| mx.parse().ok());
-        let mut line = Line { stream, name, trust: self.trust.clone(), must_verify, tls: None };
+        let mut line = Line::new(stream, name, self.trust.clone(), must_verify);
         let mut trace = self.transcript.then(|| Trace::new(vec![title(&attempt, bound)], settings(&attempt)));
 
         let session = Session::new(script, Instant::now().into());
@@ -104,7 +104,7 @@ impl Opener {
 }
 
 /// A connection with all that its upgrade needs.
-struct Line {
+pub(crate) struct Line {
     stream: Stream,
     /// The name that the certificate should have.
     name: Option<Host>,
@@ -112,6 +112,12 @@ struct Line {
     must_verify: bool,
     /// What the handshake showed.
     tls: Option<record::Tls>,
+}
+
+impl Line {
+    pub(crate) fn new(stream: Stream, name: Option<Host>, trust: Trust, must_verify: bool) -> Self {
+        Self { stream, name, trust, must_verify, tls: None }
+    }
 }
 
 impl Wire for Line {
