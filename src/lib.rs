@@ -79,5 +79,7 @@ pub mod stage;
 pub mod status;
 pub mod timeouts;
 pub mod visible;
+#[expect(clippy::disallowed_methods, reason = "it listens, and answers with the time")]
+pub mod web;
 pub mod wire;
 mod words;

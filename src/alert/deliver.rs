@@ -204,7 +204,12 @@ impl Office {
                     (self.tell)(&format!("{error}; {receiver} may be told notice {id} twice"));
                 }
             }
-            Err(Undelivered::Never(why)) => self.put_off(&notice, FOR_EVER, &why).await,
+            Err(Undelivered::Never(why)) => {
+                let id = notice.id;
+                if let Err(error) = self.ask(move |archive, _| archive.notice_refused(id, &why)).await {
+                    (self.tell)(&error);
+                }
+            }
             Err(Undelivered::Later(why)) => {
                 let pause = pause(notice.tries, rand::rng().random());
                 self.put_off(&notice, pause, &why).await;
@@ -257,12 +262,11 @@ impl Office {
     }
 }
 
-/// Where a notice is put that its receiver will never have: it stays on record, with the reason.
-const FOR_EVER: Duration = Duration::from_hours(24 * 365 * 100);
-
 async fn tell(courier: &Courier, receiver: &Receiver, notice: &archive::Notice) -> Result<(), Undelivered> {
-    let read: Notice = serde_json::from_value(notice.payload.clone())
+    let mut read: Notice = serde_json::from_value(notice.payload.clone())
         .map_err(|e| Undelivered::Never(format!("notice {} on record is none: {e}", notice.id)))?;
+    // An incident has its number from the archive, which had it not when the notice was written.
+    read.incident.id = notice.incident;
     courier.hand_over(receiver, &read, Timestamp::now()).await
 }
 

@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::history::archive::NewNotice;
+use crate::probe::alert::Receiver;
 use crate::record::{self, Incident, IncidentChange, IncidentEvent};
 use crate::visible::visible;
 use crate::words::words;
@@ -53,6 +55,13 @@ impl Notice {
         };
         let id = uuid::Uuid::now_v7().to_string();
         Some(Self { id, at: record::stamp(at), change, events: events.to_vec(), incident: incident.clone() })
+    }
+
+    /// The same for each receiver, to be put on record with the incident.
+    #[must_use]
+    pub fn to(&self, receivers: &[Receiver]) -> Vec<NewNotice> {
+        let entry = |receiver: &Receiver| NewNotice { receiver: receiver.key(), payload: serde_json::json!(self) };
+        receivers.iter().map(entry).collect()
     }
 
     /// The notice in one line: what, where, since when.

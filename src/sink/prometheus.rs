@@ -35,7 +35,9 @@ pub struct Round {
 #[must_use]
 pub fn round(probe: &str, lines: &[Line], most: usize) -> Round {
     let mut recording = Recording::default();
-    lines.iter().for_each(|line| recording.add(line));
+    for line in lines {
+        recording.add(line);
+    }
     recording.settle();
     let (mut exposition, cells) = (Exposition::default(), cells(&recording.sessions));
     for (labels, sessions) in cells.iter().take(most) {
