@@ -79,6 +79,8 @@ pub mod stage;
 pub mod status;
 pub mod timeouts;
 pub mod visible;
+#[expect(clippy::disallowed_methods, reason = "it holds the clock of the rounds")]
+pub mod watch;
 #[expect(clippy::disallowed_methods, reason = "it listens, and answers with the time")]
 pub mod web;
 pub mod wire;

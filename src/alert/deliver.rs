@@ -46,7 +46,7 @@ pub struct Delivery {
     /// that was put on record.
     pub audience: watch::Receiver<Audience>,
     /// Tells the operator which receiver fails, and that it is back.
-    pub tell: Box<dyn Fn(&str) + Send>,
+    pub tell: Box<dyn Fn(&str) + Send + Sync>,
 }
 
 /// Delivers until `cancel` turns true, or until nobody can send an audience any more.
@@ -94,7 +94,7 @@ pub async fn deliver(delivery: Delivery, mut cancel: watch::Receiver<bool>) {
 struct Office {
     archive: Arc<Mutex<Box<dyn Archive>>>,
     courier: Arc<Courier>,
-    tell: Box<dyn Fn(&str) + Send>,
+    tell: Box<dyn Fn(&str) + Send + Sync>,
     /// What each receiver, by its key, is to be told, and since when it is ours to tell.
     lines: BTreeMap<String, VecDeque<Job>>,
     /// Receivers that are being told something at this moment.
