@@ -19,6 +19,8 @@
 //! | what happened to its record | [`outcome::Outcome::record`] |
 //! | all of these in one run | [`run::run`] |
 //! | evidence to diagnoses | [`judge::judge`] |
+//! | a schedule to its rounds | [`schedule::Timetable`] |
+//! | rounds to incidents | [`incident::Tracker`] |
 //! | a bounce, a log, a sentence to reports | [`report::Reader`], [`report::import::Import`] |
 //! | lines to what people and programs read | [`sink::open`] |
 //!
@@ -33,7 +35,7 @@
 //! 0. words: `words`, `stage`, `address`, `source`, `duration`, `timeouts`, `visible`
 //! 1. the protocol, without a socket: `smtp`
 //! 2. probing as values: `probe`, `limits`, `plan`, `outcome`, `record`, `catalog`, `report`,
-//!    `explain`, `reproduce`, `judge`, `diff`, `ledger`, `status`
+//!    `explain`, `reproduce`, `judge`, `diff`, `ledger`, `status`, `schedule`, `incident`
 //! 3. the world: `dns`, `wire`, `drive`, `run`, `history`, `sim`
 //! 4. the faces: `cli`, `commands`, `sink`
 #![forbid(unsafe_code)]
@@ -55,6 +57,7 @@ pub mod drive;
 pub mod duration;
 pub mod explain;
 pub mod history;
+pub mod incident;
 pub mod judge;
 pub mod ledger;
 pub mod limits;
@@ -66,6 +69,7 @@ pub mod report;
 pub mod reproduce;
 #[expect(clippy::disallowed_methods, reason = "it holds the clock of a run")]
 pub mod run;
+pub mod schedule;
 #[expect(clippy::disallowed_methods, reason = "it serves on loopback")]
 pub mod sim;
 pub mod sink;
@@ -75,6 +79,8 @@ pub mod stage;
 pub mod status;
 pub mod timeouts;
 pub mod visible;
+#[expect(clippy::disallowed_methods, reason = "it holds the clock of the rounds")]
+pub mod watch;
 #[expect(clippy::disallowed_methods, reason = "it listens, and answers with the time")]
 pub mod web;
 pub mod wire;

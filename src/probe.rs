@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use crate::address::{EhloName, Host, Mailbox, Sender};
 use crate::limits::Limits;
+use crate::schedule::When;
 use crate::smtp::reply::{Code, Enhanced};
 use crate::smtp::session::TlsLevel;
 use crate::source::SourceSpec;
@@ -153,8 +154,7 @@ impl Expect {
 /// How a watch repeats the probe.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Schedule {
-    pub every: Option<Duration>,
-    pub cron: Option<String>,
+    pub when: When,
     /// Whether a round is the whole matrix, or one address per source, in turn.
     pub full: bool,
     pub jitter: Duration,

@@ -23,9 +23,12 @@ use crate::status;
 use crate::wire::Trust;
 
 mod dispatch;
+mod foresee;
 mod open;
 mod resolve;
 mod terms;
+
+pub use foresee::{Foreseen, foresee};
 
 pub(crate) use open::Line as Connection;
 
@@ -153,6 +156,20 @@ pub async fn one(
     go(setup, Extent::One, events, cancel).await
 }
 
+/// Runs a round of a watch of one probe: one address per source, this turn's ([`plan::turn`]).
+///
+/// # Errors
+///
+/// As [`run`].
+pub async fn turn(
+    setup: Setup,
+    number: u64,
+    events: mpsc::Sender<Event>,
+    cancel: watch::Receiver<bool>,
+) -> Result<record::Summary, RunError> {
+    go(setup, Extent::Turn(number), events, cancel).await
+}
+
 /// Runs a sample of the probes; the reproductions come behind the summary.
 ///
 /// # Errors
@@ -171,6 +188,7 @@ pub async fn sample(
 enum Extent {
     Whole,
     Sample(Sampling),
+    Turn(u64),
     One,
 }
 
@@ -187,11 +205,13 @@ async fn go(
     let resolved = resolve::resolve(&setup.probes, &setup.dns).await?;
     let sampling = match &extent {
         Extent::Sample(sampling) => Some(sampling.clone()),
-        Extent::Whole | Extent::One => None,
+        Extent::Whole | Extent::Turn(_) | Extent::One => None,
     };
     let mut parts = lay_out(&setup.probes, &resolved, setup.seed, sampling.as_ref());
-    if matches!(extent, Extent::One) {
-        parts = parts.into_iter().map(plan::one).collect();
+    match extent {
+        Extent::One => parts = parts.into_iter().map(plan::one).collect(),
+        Extent::Turn(number) => parts = parts.into_iter().map(|part| plan::turn(part, number, 1)).collect(),
+        Extent::Whole | Extent::Sample(_) => {}
     }
     if let Some(sampling) = &sampling {
         parts.iter().enumerate().for_each(|(index, part)| sampling.inquiry().plan(index, part));

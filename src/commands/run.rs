@@ -52,7 +52,7 @@ pub(super) fn setup(options: &RunOptions, probes: Vec<Arc<Probe>>, catalog: &'st
 
 /// What the history knows of budgets and rests. Whether the run can do without one that cannot be
 /// used depends on whom it probes, which only DNS can tell.
-fn ledger(history: &History) -> Box<dyn Ledger> {
+pub(super) fn ledger(history: &History) -> Box<dyn Ledger> {
     let tell = || -> Tell {
         Box::new(|what| {
             let _ = writeln!(io::stderr(), "mxprobe: {}", visible(what));

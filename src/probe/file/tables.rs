@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::values::{Clean, Cron, Failing, Ip, Line, OneOrMore, Pause, Period, Read, Stop, Tls, Whole};
+use super::values::{Clean, Failing, Ip, Line, OneOrMore, Pause, Period, Read, Stop, Tls, Whole};
 use crate::address::{EhloName, Host, Mailbox, Sender};
 use crate::limits::Rate;
 use crate::probe::alert::{Alert, Mail, Receiver, Relay, Webhook};
 use crate::probe::conflict::Setting;
 use crate::probe::layer::{LimitsLayer, ProbeLayer};
 use crate::probe::{Dkim, Expect, HostSpec, Schedule};
+use crate::schedule::{Cron, When};
 use crate::smtp::reply::{Code, Enhanced};
 use crate::source::SourceSpec;
 use crate::stage::Stage;
@@ -227,19 +228,19 @@ impl ScheduleTable {
     fn read(table: Spanned<Self>) -> Result<Schedule, Wrong> {
         let place = table.span();
         let Self { every, cron, round, jitter } = table.into_inner();
-        if every.is_some() == cron.is_some() {
-            let found = if every.is_some() { "`every` beside `cron`" } else { "a schedule without a time" };
-            return Err(Wrong { place, message: format!("{found}: wanted one of `every` and `cron`") });
+        let wrong = |found: &str| format!("{found}: wanted one of `every` and `cron`");
+        let when = match (every, cron) {
+            (Some(Read(Period(every))), None) => When::Every(every),
+            (None, Some(Read(cron))) => When::Cron(cron),
+            (Some(_), Some(_)) => return Err(Wrong { place, message: wrong("`every` beside `cron`") }),
+            (None, None) => return Err(Wrong { place, message: wrong("a schedule without a time") }),
+        };
+        let jitter = jitter.map_or_else(Default::default, |Read(Pause(time))| time);
+        if matches!(when, When::Every(every) if jitter >= every) {
+            let message = "`jitter` as long as the schedule: wanted less than `every`".to_owned();
+            return Err(Wrong { place, message });
         }
-        let (every, jitter) =
-            (every.map(|Read(Period(time))| time), jitter.map_or_else(Default::default, |Read(Pause(time))| time));
-        if every.is_some_and(|every| jitter >= every) {
-            return Err(Wrong {
-                place,
-                message: "`jitter` as long as the schedule: wanted less than `every`".to_owned(),
-            });
-        }
-        Ok(Schedule { every, cron: cron.map(|Read(Cron(cron))| cron), full: round == Some(Round::Full), jitter })
+        Ok(Schedule { when, full: round == Some(Round::Full), jitter })
     }
 }
 

@@ -168,26 +168,6 @@ impl FromStr for Line {
     }
 }
 
-/// When a watch starts its rounds: five fields, as in a crontab.
-#[derive(Clone, Debug)]
-pub(super) struct Cron(pub(super) String);
-
-impl FromStr for Cron {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let field = |field: &str| field.bytes().all(|b| b.is_ascii_alphanumeric() || b"*/,-".contains(&b));
-        if text.len() <= 200 && text.split(' ').filter(|f| !f.is_empty()).count() == 5 && text.split(' ').all(field) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(format!(
-                "{:?} is no cron schedule: wanted five fields, as in \"*/15 * * * *\"",
-                text.chars().take(80).collect::<String>()
-            ))
-        }
-    }
-}
-
 /// So many rounds of one kind: `2 failing rounds`, `3 clean rounds`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Failing(pub(super) u32);
