@@ -10,6 +10,9 @@ use super::log::Log;
 use crate::history::archive::{Archive, NewNotice};
 use crate::record::{Incident, Line};
 
+#[cfg(test)]
+mod tests;
+
 /// How long a history that failed is left alone.
 const AWAY: Duration = Duration::from_secs(30);
 
