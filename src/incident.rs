@@ -6,8 +6,8 @@
 //! # When an incident opens, changes and closes
 //!
 //! - A place is a source, an address of theirs, or the target as a whole. A round fails at a place
-//!   where its sessions there are likelier under a failure rate of 30 % than of 2 %: where more than
-//!   one in nine failed. It is clean where something was tried and it did not fail.
+//!   where its sessions there are likelier under a failure rate of 30 % than of 2 %: where one in
+//!   nine or more failed. It is clean where something was tried and it did not fail.
 //! - Trouble at a place is real after `after` failing rounds in a row or, in a mixed series, after
 //!   as many failing rounds and when the sequential test over the rounds says so. Then the judge
 //!   is asked, over everything since the first failing round, and what it names is opened: one

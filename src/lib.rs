@@ -37,7 +37,7 @@
 //! 2. probing as values: `probe`, `limits`, `plan`, `outcome`, `record`, `catalog`, `report`,
 //!    `explain`, `reproduce`, `judge`, `diff`, `ledger`, `status`, `schedule`, `incident`
 //! 3. the world: `dns`, `wire`, `drive`, `run`, `history`, `sim`
-//! 4. the faces: `cli`, `commands`, `sink`
+//! 4. the faces: `cli`, `commands`, `sink`, `watch`
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use mxprobe::history::archive::{Archive as _, Filter, StoreArchive};
 use mxprobe::record::{Incident, IncidentChange, Kind, Line, Session};
 use mxprobe::sim::{Ports, Provider, Scenario};
+use regex::Regex;
 use serde_json::Value;
 
 /// A provider with one address whose connections of these numbers are put off, and no others.
@@ -377,6 +378,37 @@ async fn the_service_manager_hears_of_everything() {
     heard("STOPPING=1");
     let (status, _, said) = watch.end();
     assert_eq!(status, Some(0), "{said}");
+}
+
+/// What the README shows of a watch is what it prints, times aside. `BLESS=1` writes it anew, at the
+/// pace that the README names.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_story_in_the_readme_is_what_happens() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (readme, bless) =
+        (std::fs::read_to_string(root.join("README.md")).unwrap(), std::env::var_os("BLESS").is_some());
+    let block = Regex::new(r"(?s)(mxprobe watch mail\.example [^\n]*)\n```\n\n```text\n(.*?)```").unwrap();
+    let found = block.captures(&readme).expect("the README shows a watch");
+    let provider = provider(&std::fs::read_to_string(root.join("scenarios/flapping.toml")).unwrap()).await;
+    let (dns, port) = (provider.dns().to_string(), provider.port().to_string());
+    let words = found[1].replace("127.0.0.1:5353", &dns).replace("2525", &port);
+    let words = if bless { words } else { words.replace("--every 1s", "--every 100ms") };
+    let place = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mxprobe"));
+    let output = command.args(words.split_whitespace().skip(1)).env("XDG_STATE_HOME", place.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let masked = |text: &str| {
+        let times = Regex::new(r"\d{4}-\d\d-\d\dT[\d:]+Z|[\d.]+ s$").unwrap();
+        text.lines().map(|line| times.replace_all(line, "…").into_owned()).collect::<Vec<_>>()
+    };
+    if bless && masked(&found[2]) != masked(&printed) {
+        let range = found.get(2).unwrap().range();
+        std::fs::write(root.join("README.md"), [&readme[..range.start], &printed, &readme[range.end..]].concat())
+            .unwrap();
+        return;
+    }
+    assert_eq!(masked(&found[2]), masked(&printed));
 }
 
 #[tokio::test(flavor = "multi_thread")]
