@@ -1,4 +1,4 @@
-//! Counts by the hour.
+//! Counts by the hour, and by longer stretches.
 
 use std::net::IpAddr;
 
@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Row, params_from_iter};
 
 use super::super::Fault;
-use super::filter::of_hours;
-use super::{Filter, Hour};
+use super::filter::{of_failures, of_hours};
+use super::{Filter, Hour, Stretch};
 use crate::record::{Kind, Role};
 use crate::smtp::reply::Code;
 use crate::stage::Stage;
@@ -49,4 +49,38 @@ fn hour(row: &Row<'_>) -> Result<Hour, Fault> {
         failed: row.get(9)?,
         sessions: row.get::<_, i64>(10)?.cast_unsigned(),
     })
+}
+
+pub(super) fn stretches(db: &Connection, filter: &Filter, hours: u32) -> Result<Vec<Stretch>, Fault> {
+    let (stretch, failures) = (hours.max(1), of_failures(filter));
+    let mut wanted = of_hours(&Filter { stage: None, code: None, tag: None, ..filter.clone() });
+    wanted.and("o.kind NOT IN ('local', 'skipped')", []);
+    let (condition, clause, limit) = (failures.condition(), wanted.clause(), wanted.limit(filter.limit));
+    // The counts are added up before the places are named: there are far more of those.
+    let mut stretches = db.prepare_cached(&format!(
+        "SELECT q.slot, p.role, p.domain, p.source, p.address, q.tried, q.failed FROM \
+         (SELECT h.place AS place, h.at / ? AS slot, sum(h.sessions) AS tried, \
+         sum(CASE WHEN {condition} THEN h.sessions ELSE 0 END) AS failed \
+         FROM hour h JOIN outcome o ON o.id = h.outcome {clause} GROUP BY h.place, slot) q \
+         JOIN place p ON p.id = q.place ORDER BY q.place, q.slot {limit}"
+    ))?;
+    let values = [i64::from(stretch).into()].into_iter().chain(failures.values).chain(wanted.values);
+    let mut rows = stretches.query(params_from_iter(values))?;
+    let mut stretches = Vec::new();
+    while let Some(row) = rows.next()? {
+        let word = |at| row.get::<_, String>(at).map(|word| Some(word).filter(|word| !word.is_empty()));
+        let ip = |at| word(at).map(|word| word.and_then(|word| word.parse::<IpAddr>().ok()));
+        let slot: i64 = row.get(0)?;
+        let begun = slot.saturating_mul(i64::from(stretch)).saturating_mul(HOUR);
+        stretches.push(Stretch {
+            at: Timestamp::from_millisecond(begun).unwrap_or(Timestamp::MIN),
+            role: word(1)?.and_then(|role| role.parse().ok()).unwrap_or(Role::Target),
+            domain: word(2)?,
+            source: ip(3)?,
+            address: ip(4)?,
+            tried: row.get::<_, i64>(5)?.cast_unsigned(),
+            failed: row.get::<_, i64>(6)?.cast_unsigned(),
+        });
+    }
+    Ok(stretches)
 }
