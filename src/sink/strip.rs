@@ -83,6 +83,14 @@ impl Strip {
         }
     }
 
+    /// Counts another strip's trials too, which is of the same time.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        for (trials, more) in self.stretches.iter_mut().zip(&other.stretches) {
+            trials.tried += more.tried;
+            trials.failed += more.failed;
+        }
+    }
+
     /// Trials and failures of all stretches.
     pub(crate) fn total(&self) -> (u64, u64) {
         self.stretches.iter().fold((0, 0), |(tried, failed), t| (tried + t.tried, failed + t.failed))

@@ -112,7 +112,7 @@ impl Keeper {
             }
             let mut tracker = Tracker::new(watched.probe.target.names().join(", "), rule);
             if let Some(archive) = self.owed.archive() {
-                match resume::resume(archive, &name, &mut tracker) {
+                match resume::resume(archive, &name, &mut tracker, &self.board) {
                     Ok(known) => known.into_iter().for_each(|(key, number)| self.owed.is_known(&name, key, number)),
                     Err(error) => self.log.tell(&format!("{error}; {name} begins without its past")),
                 }

@@ -8,7 +8,8 @@ use rusqlite::{Connection, Transaction};
 use super::super::{Fault, HistoryError, Store};
 use super::text::Texts;
 use super::{
-    Archive, Filter, Forgotten, Hour, NewNotice, Notice, Retention, RunOnRecord, Stretch, hours, incidents, keep, read, retain,
+    Archive, Filter, Forgotten, Hour, NewNotice, Notice, Retention, RunOnRecord, Stretch, hours, incidents, keep, read,
+    retain,
 };
 use crate::record::{Diagnosis, Incident, Line, Session};
 

@@ -207,7 +207,8 @@ fn stretches_count_every_trial_and_the_failures_asked_for() {
         let all = archive.stretches(filter, hours).unwrap();
         all.iter().map(|s| (s.source.unwrap().to_string(), s.at, s.tried, s.failed)).collect::<Vec<_>>()
     };
-    let refused = Filter { source: "192.0.2.1".parse().ok(), domain: Some("A.example".to_owned()), ..Filter::default() };
+    let refused =
+        Filter { source: "192.0.2.1".parse().ok(), domain: Some("A.example".to_owned()), ..Filter::default() };
     let source = || "192.0.2.1".to_owned();
     assert_eq!(counts(&mut archive, &refused, 1), [(source(), at(0), 4, 4), (source(), at(120), 2, 2)]);
     // Of two hours, from an even hour on.

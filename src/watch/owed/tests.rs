@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::history::HistoryError;
-use crate::history::archive::{Filter, Forgotten, Hour, Notice, Retention, RunOnRecord, Stretch, StoreArchive};
+use crate::history::archive::{Filter, Forgotten, Hour, Notice, Retention, RunOnRecord, StoreArchive, Stretch};
 use crate::record::{Diagnosis, Session, Summary};
 
 /// What a history that can be out of order was given.

@@ -1,0 +1,105 @@
+//! Heat strips: how each source went at each address, from the hourly counts.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+
+use super::ask::Ask;
+use super::times::Moment;
+use crate::history::archive::Stretch;
+use crate::record::Role;
+use crate::sink::strip::Strip;
+
+/// So many strips are drawn of a target.
+const MOST: usize = 96;
+
+/// Up to so many cells, each has its strip; of more those that failed.
+const ROOMY: usize = 48;
+
+#[derive(Clone, Debug)]
+pub(super) struct Timeline {
+    pub(super) rows: Vec<Row>,
+    /// Strips that are not drawn.
+    pub(super) more: usize,
+    /// Sources whose addresses are added up.
+    pub(super) folded: bool,
+    pub(super) from: Moment,
+    pub(super) to: Moment,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Row {
+    pub(super) source: String,
+    /// None: all addresses together.
+    pub(super) address: Option<String>,
+    pub(super) href: String,
+    pub(super) count: String,
+    pub(super) tone: &'static str,
+    /// The drawing, which is numbers and words of ours.
+    pub(super) svg: String,
+}
+
+impl Timeline {
+    /// None where there is nothing to draw.
+    pub(super) fn of(stretches: &[Stretch], ask: &Ask, now: Timestamp) -> Option<Self> {
+        let (since, stretch, count) = (ask.range.since(now), ask.range.stretch(), ask.range.stretches().1);
+        let empty = || Strip::new(since, stretch, count);
+        let mut cells: BTreeMap<Option<IpAddr>, BTreeMap<Option<IpAddr>, Strip>> = BTreeMap::new();
+        for one in stretches.iter().filter(|one| one.role != Role::Control) {
+            let strip = cells.entry(one.source).or_default().entry(one.address).or_insert_with(empty);
+            strip.add(one.at, one.tried, one.failed);
+        }
+        let many = cells.values().map(BTreeMap::len).sum::<usize>() > ROOMY;
+        let mut sources: Vec<(Strip, Option<IpAddr>, BTreeMap<Option<IpAddr>, Strip>)> = Vec::new();
+        for (source, strips) in cells {
+            let mut all = empty();
+            strips.values().for_each(|strip| all.merge(strip));
+            sources.push((all, source, strips));
+        }
+        // Those with the highest share of failures first.
+        sources.sort_by(|(a, ..), (b, ..)| share(b).total_cmp(&share(a)));
+        let mut rows = Vec::new();
+        for (all, source, strips) in &sources {
+            let of_source = Ask { source: *source, ..ask.clone() };
+            if strips.len() > 1 {
+                rows.push(row(*source, None, &of_source, all));
+            }
+            for (address, strip) in strips {
+                if many && strips.len() > 1 && strip.total().1 == 0 {
+                    continue;
+                }
+                rows.push(row(*source, Some(*address), &Ask { address: *address, ..of_source.clone() }, strip));
+            }
+        }
+        let end = since.saturating_add(stretch.saturating_mul(i32::try_from(count).unwrap_or(0))).unwrap_or(now);
+        let more = rows.len().saturating_sub(MOST);
+        rows.truncate(MOST);
+        (!rows.is_empty()).then(|| Self {
+            rows,
+            more,
+            folded: many,
+            from: Moment::of(since),
+            to: Moment::of(end.min(now)),
+        })
+    }
+}
+
+fn row(source: Option<IpAddr>, address: Option<Option<IpAddr>>, ask: &Ask, strip: &Strip) -> Row {
+    let name = |ip: Option<IpAddr>| ip.map_or_else(|| "unknown".to_owned(), |ip| ip.to_string());
+    let (tried, failed) = strip.total();
+    Row {
+        source: name(source),
+        address: address.map(name),
+        href: ask.to_string(),
+        count: format!("{failed}/{tried}"),
+        tone: if failed == 0 { "good" } else { "bad" },
+        svg: strip.svg(),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a share need not be exact")]
+fn share(strip: &Strip) -> f64 {
+    let (tried, failed) = strip.total();
+    failed as f64 / tried.max(1) as f64
+}
