@@ -53,7 +53,6 @@ struct Watched {
 /// What the page shows of a probe.
 #[derive(Clone, Debug)]
 pub(super) struct Seen {
-    pub(super) name: String,
     /// The domain; the hosts in its place.
     pub(super) target: String,
     /// The domain of its sessions.
@@ -194,8 +193,7 @@ impl Board {
     /// Every probe as the page shows it.
     pub(super) fn seen(&self) -> Vec<Seen> {
         let state = self.state();
-        let seen = |(name, watched): (&String, &Watched)| Seen {
-            name: name.clone(),
+        let seen = |watched: &Watched| Seen {
             target: watched.probe.target.names().join(", "),
             domain: watched.probe.target.domain.as_ref().map(ToString::to_string),
             ended: watched.ended,
@@ -204,7 +202,7 @@ impl Board {
             diagnoses: watched.diagnoses.clone(),
             sessions: watched.latest.sessions(),
         };
-        state.probes.iter().map(seen).collect()
+        state.probes.values().map(seen).collect()
     }
 
     /// A session that is among the latest of a cell.

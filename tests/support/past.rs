@@ -31,13 +31,14 @@ pub(crate) struct Past {
 }
 
 impl Past {
-    /// Begins such that the last round is over at `now`.
-    pub(crate) fn draw(self, now: Timestamp, archive: &mut dyn Archive, board: &Board) {
+    /// Begins such that the last round is over at `now`, and returns that one's id.
+    pub(crate) fn draw(self, now: Timestamp, archive: &mut dyn Archive, board: &Board) -> String {
         let layer = ProbeLayer { domain: DOMAIN.parse().ok(), ..ProbeLayer::default() };
         let probe = layer.settle(|_| Err(std::io::ErrorKind::NotFound.into())).unwrap();
         board.watch([(PROBE.to_owned(), Arc::new(probe))]);
         board.history_open(true);
         let mut tracker = Tracker::new(DOMAIN.to_owned(), Rule::default());
+        let mut last = String::new();
         for number in 0..self.rounds {
             let before = i64::from(self.every) * i64::from(self.rounds - 1 - number);
             let at = now - SignedDuration::from_mins(before) - SignedDuration::from_secs(90);
@@ -50,9 +51,11 @@ impl Past {
                 tracker.number(update.key, update.incident.id);
             }
             board.round(PROBE, &lines, ended, Duration::from_secs(60));
+            last = run;
         }
         board.incidents(PROBE, tracker.incidents().map(|(_, incident)| incident.clone()).collect());
         board.next_round(PROBE, Some(now + SignedDuration::from_mins(14)));
+        last
     }
 
     /// A round that begins so many minutes before the last one.

@@ -32,6 +32,8 @@ pub(super) struct Matrix {
     /// When the first and the last of the sessions began.
     pub(super) times: Option<(Moment, Moment)>,
     pub(super) large: bool,
+    /// Whether the heads of the columns stand upright.
+    pub(super) upright: bool,
     /// Exchangers that have no address, and how that came.
     pub(super) nowhere: Vec<String>,
 }
@@ -41,7 +43,10 @@ pub(super) struct Column {
     pub(super) short: String,
     pub(super) whole: String,
     pub(super) count: String,
+    /// How most of it went.
     pub(super) tone: &'static str,
+    /// How the worst of it went.
+    pub(super) failures: &'static str,
     pub(super) href: String,
 }
 
@@ -95,7 +100,7 @@ impl Matrix {
             }
         }
         let large = grid.rows.len() * grid.columns.len() > ROOMY;
-        let mut rows: Vec<(bool, Row)> = grid
+        let mut rows: Vec<(u64, Row)> = grid
             .rows
             .iter()
             .zip(&grid.cells)
@@ -109,22 +114,24 @@ impl Matrix {
                 let href = source.map(|source| Ask { source: Some(source), ..ask.clone() }.to_string());
                 let name = source.map_or_else(|| "unknown source".to_owned(), |ip| ip.to_string());
                 let control = control(&row.control);
-                let (count, interval, tone) = (count(&row.total), row.total.interval(), tone(&row.total));
+                let total = &row.total;
+                let (count, interval, tone) = (count(total), total.interval(), mostly(total));
                 let row =
                     Row { name, neutral: row.neutral, href, count, interval, tone, cells: drawn.collect(), control };
-                (tone != "bad" && tone != "warn", row)
+                (well(total), row)
             })
             .collect();
-        rows.sort_by_key(|(clean, _)| *clean);
-        let clean = rows.iter().filter(|(clean, _)| *clean).count();
+        rows.sort_by_key(|(well, _)| *well);
+        let clean = rows.iter().filter(|(well, _)| *well >= WHOLLY).count();
         let (corner, heads) = heads(&grid);
         let columns = grid.columns.iter().zip(heads).map(|(column, short)| {
             let (address, port) = column.ends.first().copied().unwrap_or((IpAddr::from([0, 0, 0, 0]), 0));
             Column {
                 short,
                 whole: whole(address, port),
+                failures: tone(&column.total),
                 count: count(&column.total),
-                tone: tone(&column.total),
+                tone: mostly(&column.total),
                 href: Ask { address: Some(address), ..ask.clone() }.to_string(),
             }
         });
@@ -139,6 +146,7 @@ impl Matrix {
                 None => grouped.push((name, 1)),
             }
         }
+        let upright = grid.columns.len() > 4 && corner.is_empty();
         let times = recording.at(domain).map(|session| session.at);
         let times = times.clone().min().zip(times.max()).map(|(from, to)| (Moment::of(from), Moment::of(to)));
         let nowhere = recording.at(domain).filter(|session| session.address.is_none());
@@ -158,6 +166,7 @@ impl Matrix {
             legend: grid.legend().into_iter().map(|(symbol, meaning)| key(&symbol, meaning)).collect(),
             times,
             large,
+            upright,
             nowhere,
         };
         (!matrix.rows.is_empty() || !matrix.nowhere.is_empty()).then_some(matrix)
@@ -221,6 +230,22 @@ fn tone(cell: &Cell) -> &'static str {
         (None, 0) => "none",
         (None, _) => "good",
     }
+}
+
+/// A tone for a row or column: that of its failures where most of it failed.
+fn mostly(cell: &Cell) -> &'static str {
+    match tone(cell) {
+        "bad" | "warn" if cell.failed * 2 <= cell.tried => "part",
+        tone => tone,
+    }
+}
+
+/// No failure at all.
+const WHOLLY: u64 = 1000;
+
+/// How much of it passed, in thousandths.
+fn well(cell: &Cell) -> u64 {
+    if cell.failed == 0 { WHOLLY } else { ((cell.tried - cell.failed) * WHOLLY / cell.tried).min(WHOLLY - 1) }
 }
 
 fn count(cell: &Cell) -> String {

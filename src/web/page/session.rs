@@ -25,6 +25,9 @@ struct SessionPage {
     title: String,
     tone: &'static str,
     what: String,
+    /// Both ends, with their names.
+    from: String,
+    to: String,
     at: Moment,
     facts: Vec<(&'static str, String)>,
     steps: Vec<Step>,
@@ -126,18 +129,17 @@ fn page(session: &Session, around: Vec<Neighbour>) -> SessionPage {
     let name = |ip: Option<std::net::IpAddr>| ip.map_or_else(|| "unknown".to_owned(), |ip| ip.to_string());
     let target = session.domain.as_deref().or(session.mx.as_deref()).unwrap_or("a host");
     let what = what(session);
+    let from = name(session.source);
+    let to = session
+        .address
+        .map_or_else(|| "no address".to_owned(), |ip| std::net::SocketAddr::from((ip, session.port)).to_string());
+    let to = match (&session.mx, &session.domain) {
+        (Some(mx), Some(domain)) => format!("{to}, {mx} of {domain}"),
+        (Some(name), None) | (None, Some(name)) => format!("{to}, {name}"),
+        (None, None) => to,
+    };
     let mut facts = vec![
-        ("From", name(session.source)),
-        (
-            "To",
-            session.address.map_or_else(
-                || "no address".to_owned(),
-                |ip| std::net::SocketAddr::from((ip, session.port)).to_string(),
-            ),
-        ),
-        ("Exchanger", session.mx.clone().unwrap_or_default()),
         ("Backend", session.backend.clone().unwrap_or_default()),
-        ("Domain", session.domain.clone().unwrap_or_default()),
         ("EHLO", session.ehlo.clone().unwrap_or_default()),
         ("MAIL FROM", session.from.clone().unwrap_or_default()),
         ("RCPT TO", session.to.as_deref().map(redacted).unwrap_or_default()),
@@ -156,6 +158,8 @@ fn page(session: &Session, around: Vec<Neighbour>) -> SessionPage {
         title: shown(format!("{what}: {} at {target}", name(session.source))),
         tone: tone(session),
         what: shown(what),
+        from: shown(from),
+        to: shown(to),
         at: Moment::of(session.at),
         facts,
         steps: steps(session),

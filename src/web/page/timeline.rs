@@ -33,6 +33,8 @@ pub(super) struct Row {
     pub(super) source: String,
     /// None: all addresses together.
     pub(super) address: Option<String>,
+    /// Whether the source stands above it already.
+    pub(super) under: bool,
     pub(super) href: String,
     pub(super) count: String,
     pub(super) tone: &'static str,
@@ -63,13 +65,19 @@ impl Timeline {
         for (all, source, strips) in &sources {
             let of_source = Ask { source: *source, ..ask.clone() };
             if strips.len() > 1 {
-                rows.push(row(*source, None, &of_source, all));
+                rows.push(row(*source, None, false, &of_source, all));
             }
             for (address, strip) in strips {
                 if many && strips.len() > 1 && strip.total().1 == 0 {
                     continue;
                 }
-                rows.push(row(*source, Some(*address), &Ask { address: *address, ..of_source.clone() }, strip));
+                rows.push(row(
+                    *source,
+                    Some(*address),
+                    strips.len() > 1,
+                    &Ask { address: *address, ..of_source.clone() },
+                    strip,
+                ));
             }
         }
         let end = since.saturating_add(stretch.saturating_mul(i32::try_from(count).unwrap_or(0))).unwrap_or(now);
@@ -85,12 +93,13 @@ impl Timeline {
     }
 }
 
-fn row(source: Option<IpAddr>, address: Option<Option<IpAddr>>, ask: &Ask, strip: &Strip) -> Row {
+fn row(source: Option<IpAddr>, address: Option<Option<IpAddr>>, under: bool, ask: &Ask, strip: &Strip) -> Row {
     let name = |ip: Option<IpAddr>| ip.map_or_else(|| "unknown".to_owned(), |ip| ip.to_string());
     let (tried, failed) = strip.total();
     Row {
         source: name(source),
         address: address.map(name),
+        under,
         href: ask.to_string(),
         count: format!("{failed}/{tried}"),
         tone: if failed == 0 { "good" } else { "bad" },

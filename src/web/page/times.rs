@@ -5,17 +5,23 @@ use jiff::Timestamp;
 use crate::record::Between;
 
 /// A moment, for people and for programs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Moment {
     /// RFC 3339.
     pub(super) exact: String,
     /// `24 Nov 2026, 10:02 UTC`.
     pub(super) shown: String,
+    /// `24 Nov, 10:02`.
+    pub(super) short: String,
 }
 
 impl Moment {
     pub(super) fn of(at: Timestamp) -> Self {
-        Self { exact: format!("{at:.3}"), shown: at.strftime("%-d %b %Y, %H:%M UTC").to_string() }
+        Self {
+            exact: format!("{at:.3}"),
+            shown: at.strftime("%-d %b %Y, %H:%M UTC").to_string(),
+            short: at.strftime("%-d %b, %H:%M").to_string(),
+        }
     }
 }
 
@@ -34,19 +40,23 @@ pub(super) fn long(from: Timestamp, to: Timestamp) -> String {
     }
 }
 
-/// `10:00 UTC, 24 Nov`; between which two rounds it was, where there was one before.
+/// `between 09:55 and 10:00 UTC on 24 Nov 2026`: the rounds between which it was, where there was one
+/// before.
 pub(super) fn between(moment: Between) -> String {
     let Between { after, by } = moment;
     let day = |at: Timestamp| at.strftime("%-d %b %Y").to_string();
-    let clock = |at: Timestamp| at.strftime("%H:%M:%S").to_string();
-    match after {
-        Some(after) if day(after) == day(by) => {
-            format!("between {} and {} UTC, {}", clock(after), clock(by), day(by))
-        }
-        Some(after) => {
-            format!("between {}, {} and {}, {} UTC", clock(after), day(after), clock(by), day(by))
-        }
-        None => format!("{} UTC, {}, or before: nothing is on record from earlier", clock(by), day(by)),
+    let Some(after) = after else {
+        return format!("nothing is on record from before {} UTC on {}", by.strftime("%H:%M"), day(by));
+    };
+    let minute = |at: Timestamp| at.as_second().div_euclid(60);
+    let clock = |at: Timestamp| {
+        let form = if minute(after) == minute(by) { "%H:%M:%S" } else { "%H:%M" };
+        at.strftime(form).to_string()
+    };
+    if day(after) == day(by) {
+        format!("between {} and {} UTC on {}", clock(after), clock(by), day(by))
+    } else {
+        format!("between {} on {} and {} UTC on {}", clock(after), day(after), clock(by), day(by))
     }
 }
 
@@ -70,9 +80,10 @@ mod tests {
         }
         let by = "2026-11-24T00:15:00Z".parse().unwrap();
         for (after, want) in [
-            (None, "00:15:00 UTC, 24 Nov 2026, or before: nothing is on record from earlier"),
-            (Some(from), "between 00:00:00 and 00:15:00 UTC, 24 Nov 2026"),
-            ("2026-11-23T23:59:00Z".parse().ok(), "between 23:59:00, 23 Nov 2026 and 00:15:00, 24 Nov 2026 UTC"),
+            (None, "nothing is on record from before 00:15 UTC on 24 Nov 2026"),
+            (Some(from), "between 00:00 and 00:15 UTC on 24 Nov 2026"),
+            ("2026-11-23T23:59:00Z".parse().ok(), "between 23:59 on 23 Nov 2026 and 00:15 UTC on 24 Nov 2026"),
+            ("2026-11-24T00:15:00Z".parse().ok(), "between 00:15:00 and 00:15:00 UTC on 24 Nov 2026"),
         ] {
             assert_eq!(between(Between { after, by }), want);
         }

@@ -49,17 +49,20 @@ struct About<'a> {
 impl Verdict {
     pub(super) fn of_incident(incident: &Incident, now: Timestamp) -> Self {
         let about = About::incident(incident);
-        let mut since = between(incident.opened);
-        match incident.closed {
-            Some(closed) => since += &format!("; lasted {}", long(incident.opened.by, closed.by)),
-            None => since += &format!("; {} ago", long(incident.opened.by, now)),
-        }
+        let mut since = match incident.closed {
+            Some(_) => between(incident.opened),
+            None => {
+                let least = if incident.opened.after.is_none() { "at least " } else { "" };
+                format!("{least}{} ago, {}", long(incident.opened.by, now), between(incident.opened))
+            }
+        };
         if incident.episodes > 1 {
-            since += &format!(", {} episodes", incident.episodes);
+            since += &format!("; {} episodes", incident.episodes);
         }
         let mut facts = about.facts(since);
         if let Some(closed) = incident.closed {
-            facts.insert(3, ("Until", between(closed)));
+            let lasted = long(incident.opened.by, closed.by);
+            facts.insert(3, ("Until", format!("{}; it lasted {lasted}", between(closed))));
         }
         Self {
             tone: if incident.closed.is_some() { "past" } else { tone(incident.kind) },
@@ -85,11 +88,12 @@ impl Verdict {
             tone: tone(diagnosis.kind),
             called: called(diagnosis.kind),
             headline: about.headline(),
-            facts: about.facts(since),
+            facts: if diagnosis.kind == DiagnosisKind::Healthy { about.passed(since) } else { about.facts(since) },
             reply: None,
             because,
             ruled_out: all_shown(&diagnosis.ruled_out),
-            advice: shown(&diagnosis.advice),
+            // Nothing is to be done where nothing is wrong.
+            advice: if diagnosis.kind == DiagnosisKind::Healthy { String::new() } else { shown(&diagnosis.advice) },
             href: None,
         }
     }
@@ -154,17 +158,23 @@ impl<'a> About<'a> {
             ("Since", since),
         ];
         let whose = side(self.kind);
-        if !whose.is_empty() {
-            facts.push(("Them or us", whose.to_owned()));
-        } else if self.kind != DiagnosisKind::Healthy {
-            facts.push(("Them or us", "not settled".to_owned()));
-        }
+        facts.push(("Them or us", if whose.is_empty() { "not settled" } else { whose }.to_owned()));
         let trials = match (self.failed, self.tried) {
             (_, 0) => String::new(),
             (failed, tried) => format!(": {failed} of {tried} sessions failed"),
         };
         facts.push(("How sure", format!("{}{trials}", self.confidence)));
         facts
+    }
+
+    /// The same where nothing is wrong.
+    fn passed(&self, round: String) -> Vec<(&'static str, String)> {
+        let passed = self.tried.saturating_sub(self.failed);
+        vec![
+            ("Sessions", format!("{passed} of {} passed", self.tried)),
+            ("When", round),
+            ("How sure", self.confidence.to_string()),
+        ]
     }
 
     /// Who, what and where in one sentence.
@@ -207,8 +217,8 @@ impl<'a> About<'a> {
             EgressBlocked => format!("port 25 is closed on the way out of {sources}"),
             Port25Interception => format!("somebody on the way answers for {domain}"),
             EgressMismatch => format!("{us} leaves the network as another address"),
-            Undecided if !sources.is_empty() => format!("{sources} fails at {at}, and whose fault it is is open"),
-            Undecided => format!("{at} fails, and whose fault it is is open"),
+            Undecided if !sources.is_empty() => format!("{sources} fails at {at}: them or us is not settled"),
+            Undecided => format!("{at} fails: them or us is not settled"),
             Healthy => format!("{domain} lets every session through"),
         }
     }
