@@ -21,12 +21,14 @@
 //! | evidence to diagnoses | [`judge::judge`] |
 //! | a schedule to its rounds | [`schedule::Timetable`] |
 //! | rounds to incidents | [`incident::Tracker`] |
+//! | an incident to those it concerns | [`alert::Notice`], [`alert::deliver`] |
 //! | a bounce, a log, a sentence to reports | [`report::Reader`], [`report::import::Import`] |
 //! | lines to what people and programs read | [`sink::open`] |
+//! | a watch to whoever asks | [`web::router`] |
 //!
 //! A refusal, a timeout, a broken handshake is a value; an `Err` means that *we* could not do our
-//! part. Everything but `dns`, `wire`, `drive`, `run`, `history`, `sim` and the faces is pure: no
-//! socket, no clock, no chance.
+//! part. Everything but `dns`, `wire`, `drive`, `run`, `history`, `alert`, `sim` and the faces is
+//! pure: no socket, no clock, no chance.
 //!
 //! # The levels
 //!
@@ -36,8 +38,8 @@
 //! 1. the protocol, without a socket: `smtp`
 //! 2. probing as values: `probe`, `limits`, `plan`, `outcome`, `record`, `catalog`, `report`,
 //!    `explain`, `reproduce`, `judge`, `diff`, `ledger`, `status`, `schedule`, `incident`
-//! 3. the world: `dns`, `wire`, `drive`, `run`, `history`, `sim`
-//! 4. the faces: `cli`, `commands`, `sink`, `watch`
+//! 3. the world: `dns`, `wire`, `drive`, `run`, `history`, `alert`, `sim`
+//! 4. the faces: `cli`, `commands`, `sink`, `watch`, `web`
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
