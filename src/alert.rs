@@ -21,7 +21,7 @@ mod mail;
 mod notice;
 mod webhook;
 
-pub use courier::{Courier, Undelivered};
+pub use courier::{Courier, Pace, Undelivered};
 pub use deliver::{Delivery, deliver};
-pub use firing::{AGAIN, Audience, Firing};
+pub use firing::{Audience, Firing};
 pub use notice::{Change, Notice};

@@ -34,6 +34,7 @@ pub use listen::{Listen, Listener};
 use crate::probe::Probe;
 use crate::probe::layer::ProbeLayer;
 use crate::run::Setup;
+use crate::visible::visible;
 use asked::Asked;
 
 /// What the answers are made of. A clone is the same.
@@ -97,7 +98,12 @@ async fn ready(State(web): State<Web>) -> Response {
 
 async fn reload(State(web): State<Web>) -> Response {
     match web.daemon.reload().await {
-        Ok(done) => format!("{done}\n").into_response(),
-        Err(why) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{why}\n")).into_response(),
+        Ok(done) => shown(&done).into_response(),
+        Err(why) => (StatusCode::INTERNAL_SERVER_ERROR, shown(&why)).into_response(),
     }
+}
+
+/// What several lines say, none of which acts on a terminal.
+fn shown(text: &str) -> String {
+    text.lines().map(|line| format!("{}\n", visible(line))).collect()
 }

@@ -10,14 +10,12 @@ use tokio::time::timeout;
 use super::courier::Undelivered;
 use super::notice::{Notice, short};
 
-/// What a program may take; it is killed after that.
-const PATIENCE: Duration = Duration::from_secs(25);
-
 /// As much of what it says is kept, in bytes; the rest is read and dropped.
 const LONGEST: usize = 4096;
 
-/// Runs the program as it is written, by no shell. It has taken the notice when it ends with 0.
-pub(super) async fn run(words: &[String], notice: &Notice) -> Result<(), Undelivered> {
+/// Runs the program as it is written, by no shell. It has taken the notice when it ends with 0; it
+/// is killed when it is not done in time.
+pub(super) async fn run(words: &[String], notice: &Notice, patience: Duration) -> Result<(), Undelivered> {
     let Some((program, arguments)) = words.split_first() else {
         return Err(Undelivered::Never("there is no command".to_owned()));
     };
@@ -39,12 +37,12 @@ pub(super) async fn run(words: &[String], notice: &Notice) -> Result<(), Undeliv
             let _ = stdin.write_all(text.as_bytes()).await;
         }
     };
-    let ended = timeout(PATIENCE, async { tokio::join!(tell, head(stderr), child.wait()) }).await;
+    let ended = timeout(patience.mul_f64(0.9), async { tokio::join!(tell, head(stderr), child.wait()) }).await;
     match ended {
         Ok(((), _, Ok(status))) if status.success() => Ok(()),
         Ok(((), said, Ok(status))) => Err(Undelivered::Later(verdict(status, &said))),
         Ok((.., Err(e))) => Err(later(program, &e)),
-        Err(_) => Err(Undelivered::Later(format!("not done within {} s, and killed", PATIENCE.as_secs()))),
+        Err(_) => Err(Undelivered::Later(format!("not done within {patience:?}, and killed"))),
     }
 }
 
@@ -90,6 +88,8 @@ mod tests {
     use super::*;
     use crate::alert::notice::tests::hostile;
 
+    const PATIENCE: Duration = Duration::from_secs(20);
+
     fn words(words: &[&str]) -> Vec<String> {
         words.iter().map(|word| (*word).to_owned()).collect()
     }
@@ -100,7 +100,7 @@ mod tests {
         let path = |name: &str| dir.path().join(name).display().to_string();
         let notice = hostile("opened");
         let script = "cat >\"$0\" && env | grep ^MXPROBE_INCIDENT_ >\"$1\"";
-        run(&words(&["/bin/sh", "-c", script, &path("stdin"), &path("env")]), &notice).await.unwrap();
+        run(&words(&["/bin/sh", "-c", script, &path("stdin"), &path("env")]), &notice, PATIENCE).await.unwrap();
         let stdin = std::fs::read_to_string(path("stdin")).unwrap();
         assert_eq!(serde_json::from_str::<Notice>(&stdin).unwrap(), notice);
         assert_eq!(stdin.lines().count(), 1);
@@ -114,7 +114,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mark = dir.path().join("mark");
         let word = format!("$(touch {0}); `touch {0}`", mark.display());
-        run(&words(&["/bin/true", &word]), &hostile("opened")).await.unwrap();
+        run(&words(&["/bin/true", &word]), &hostile("opened"), PATIENCE).await.unwrap();
         assert!(!mark.exists());
     }
 
@@ -127,12 +127,12 @@ mod tests {
             ("kill -9 $$", "signal: 9 (SIGKILL)"),
             ("head -c 1000000 /dev/zero | tr '\\0' x >&2; exit 4", "exit status: 4: xxx"),
         ] {
-            let Err(Undelivered::Later(why)) = run(&words(&["/bin/sh", "-c", script]), &notice).await else {
+            let Err(Undelivered::Later(why)) = run(&words(&["/bin/sh", "-c", script]), &notice, PATIENCE).await else {
                 panic!("{script} was taken for done")
             };
             assert!(why.starts_with(want) && why.len() < 400, "{script}: {why}");
         }
-        let found = run(&words(&["/nonexistent/page-me"]), &notice).await;
+        let found = run(&words(&["/nonexistent/page-me"]), &notice, PATIENCE).await;
         assert!(matches!(found, Err(Undelivered::Later(why)) if why.contains("No such file")));
     }
 }

@@ -15,9 +15,6 @@ use crate::probe::HostSpec;
 use crate::probe::alert::{Receiver, Webhook};
 use crate::wire::{self, Stream, Trust};
 
-/// What a receiver may take in all, from the lookup of its name to its answer.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 /// Who hands notices over, and by what means.
 #[derive(Clone, Debug)]
 pub struct Courier {
@@ -26,6 +23,40 @@ pub struct Courier {
     pub name: Host,
     /// Where people can look at the incidents, as a URL.
     pub page: Option<String>,
+    pub pace: Pace,
+}
+
+/// How long everything may take.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Pace {
+    /// What a receiver may take in all, from the lookup of its name to its answer.
+    pub patience: Duration,
+    /// The pause after a first failure; it doubles with each further one.
+    pub first: Duration,
+    /// The longest pause.
+    pub longest: Duration,
+    /// After how long a firing alert is sent again.
+    pub again: Duration,
+}
+
+impl Pace {
+    /// How long an alert burns when nobody lights it again: four times as long as it takes until it
+    /// is sent again, as Prometheus does.
+    #[must_use]
+    pub fn burns(&self) -> Duration {
+        self.again.saturating_mul(4)
+    }
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            patience: Duration::from_secs(30),
+            first: Duration::from_secs(5),
+            longest: Duration::from_mins(15),
+            again: Duration::from_mins(1),
+        }
+    }
 }
 
 /// Why a notice has not arrived.
@@ -58,11 +89,11 @@ impl Courier {
                     let body = webhook::body(notice, webhook, self, now);
                     webhook::post(webhook, &notice.id, body, self).await
                 }
-                Receiver::Command(words) => command::run(words, notice).await,
+                Receiver::Command(words) => command::run(words, notice, self.pace.patience).await,
                 Receiver::Mail(to) => mail::send(to, notice, self).await,
             }
         };
-        timeout(PATIENCE, told).await.unwrap_or_else(|_| Err(Self::late()))
+        timeout(self.pace.patience, told).await.unwrap_or_else(|_| Err(self.late()))
     }
 
     /// Sends an Alertmanager all alerts that burn once more.
@@ -75,11 +106,11 @@ impl Courier {
         // A key of its own: none of these is the notice that it was first.
         let id = uuid::Uuid::now_v7().to_string();
         let told = webhook::post(webhook, &id, body, self);
-        timeout(PATIENCE, told).await.unwrap_or_else(|_| Err(Self::late()))
+        timeout(self.pace.patience, told).await.unwrap_or_else(|_| Err(self.late()))
     }
 
-    fn late() -> Undelivered {
-        Undelivered::Later(format!("no answer within {} s", PATIENCE.as_secs()))
+    fn late(&self) -> Undelivered {
+        Undelivered::Later(format!("no answer within {:?}", self.pace.patience))
     }
 
     /// A connection to one of the receiver's addresses, as this host's own resolver knows them, in
@@ -101,10 +132,11 @@ impl Courier {
     pub(super) async fn reach(&self, host: &HostSpec, port: u16) -> Result<Stream, Undelivered> {
         let mut why = format!("{host} has no address");
         for address in addresses(host, port).await.map_err(|e| Undelivered::Later(format!("{host}: {e}")))? {
-            match timeout(PATIENCE / 3, wire::connect(None, address)).await {
+            let patience = self.pace.patience / 3;
+            match timeout(patience, wire::connect(None, address)).await {
                 Ok(Ok(tcp)) => return Ok(Stream::plain(tcp)),
                 Ok(Err(fault)) => why = format!("{address}: {fault}"),
-                Err(_) => why = format!("{address}: no connection within {} s", (PATIENCE / 3).as_secs()),
+                Err(_) => why = format!("{address}: no connection within {patience:?}"),
             }
         }
         Err(Undelivered::Later(why))
@@ -112,7 +144,7 @@ impl Courier {
 
     #[cfg(test)]
     pub(super) fn for_tests(name: &str) -> Self {
-        Self { trust: Trust::system(), name: name.parse().unwrap(), page: None }
+        Self { trust: Trust::system(), name: name.parse().unwrap(), page: None, pace: Pace::default() }
     }
 }
 

@@ -4,30 +4,24 @@
 //! or dead holds up none of the others. What is to be told stands in the archive, and what was told
 //! is marked there; nothing is lost with this process.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use rand::Rng as _;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::courier::{Courier, Undelivered};
-use super::firing::{AGAIN, Audience};
+use super::courier::{Courier, Pace, Undelivered};
+use super::firing::Audience;
 use super::notice::Notice;
 use crate::drive::turned;
 use crate::history::HistoryError;
 use crate::history::archive::{self, Archive, CLAIM};
 use crate::ledger::later;
 use crate::probe::alert::{Receiver, Webhook};
-
-/// The pause after a first failure; it doubles with each further one.
-const FIRST: Duration = Duration::from_secs(5);
-
-/// The longest pause.
-const LONGEST: Duration = Duration::from_mins(15);
 
 /// How often the archive is looked at without a reason to: another process may have failed.
 const LOOK: Duration = Duration::from_secs(30);
@@ -54,14 +48,15 @@ pub async fn deliver(delivery: Delivery, mut cancel: watch::Receiver<bool>) {
     let Delivery { archive, courier, mut audience, tell } = delivery;
     let mut office = Office {
         archive: Arc::new(Mutex::new(archive)),
-        courier: Arc::new(courier),
         tell,
         lines: BTreeMap::new(),
-        working: BTreeSet::new(),
+        working: HashMap::new(),
         ailing: BTreeSet::new(),
         tasks: JoinSet::new(),
         look: Instant::now(),
-        again: Instant::now() + AGAIN,
+        due: BTreeSet::new(),
+        again: Instant::now() + courier.pace.again,
+        courier: Arc::new(courier),
     };
     loop {
         let now = Instant::now();
@@ -76,10 +71,16 @@ pub async fn deliver(delivery: Delivery, mut cancel: watch::Receiver<bool>) {
         tokio::select! {
             biased;
             () = turned(&mut cancel) => break,
-            Some(done) = office.tasks.join_next() => match done {
-                Ok(done) => office.settle(done).await,
-                // Nothing says whose it was; its claim runs out.
-                Err(e) => (office.tell)(&format!("a delivery broke off: {e}")),
+            Some(done) = office.tasks.join_next_with_id() => match done {
+                Ok((id, done)) => {
+                    office.working.remove(&id);
+                    office.settle(done).await;
+                }
+                Err(e) => {
+                    // The notice's claim runs out, and it is due again.
+                    office.working.remove(&e.id());
+                    (office.tell)(&format!("a delivery broke off: {e}"));
+                }
             },
             changed = audience.changed() => match changed {
                 Ok(()) => office.look = now,
@@ -97,13 +98,15 @@ struct Office {
     tell: Box<dyn Fn(&str) + Send + Sync>,
     /// What each receiver, by its key, is to be told, and since when it is ours to tell.
     lines: BTreeMap<String, VecDeque<Job>>,
-    /// Receivers that are being told something at this moment.
-    working: BTreeSet<String>,
+    /// Receivers that are being told something at this moment, by who tells them.
+    working: HashMap<Id, String>,
     /// Receivers that failed last.
     ailing: BTreeSet<String>,
     tasks: JoinSet<Done>,
     /// When to look for notices next.
     look: Instant,
+    /// When those that failed are due again.
+    due: BTreeSet<Instant>,
     /// When firing alerts are sent again.
     again: Instant,
 }
@@ -125,7 +128,9 @@ struct Done {
 impl Office {
     /// Takes what is due into the lines.
     async fn take(&mut self, known: &Audience) {
-        self.look = Instant::now() + LOOK;
+        let now = Instant::now();
+        self.due = self.due.split_off(&now);
+        self.look = self.due.first().map_or(now + LOOK, |due| (*due).min(now + LOOK));
         let due = match self.ask(|archive, now| archive.due_notices(now, TAKEN)).await {
             Ok(due) => due,
             Err(error) => return (self.tell)(&format!("{error}; what is to be told waits")),
@@ -135,7 +140,7 @@ impl Office {
         }
         for notice in due {
             if known.receiver(&notice.receiver).is_none() {
-                self.put_off(&notice, LONGEST, "no probe file names this receiver any more").await;
+                self.put_off(&notice, self.courier.pace.longest, "no probe file names this receiver any more").await;
             } else {
                 self.lines.entry(notice.receiver.clone()).or_default().push_back(Job::Tell(notice, Instant::now()));
             }
@@ -143,7 +148,7 @@ impl Office {
     }
 
     fn light_again(&mut self, known: &Audience) {
-        self.again = Instant::now() + AGAIN;
+        self.again = Instant::now() + self.courier.pace.again;
         for (key, _) in known.forgetful().filter(|(key, _)| !known.burning(key).is_empty()) {
             let line = self.lines.entry(key).or_default();
             if line.is_empty() {
@@ -160,11 +165,14 @@ impl Office {
             while line.front().is_some_and(stale) {
                 line.pop_front();
             }
-            let Some(receiver) = known.receiver(key).filter(|_| !self.working.contains(key)).cloned() else { continue };
+            let Some(receiver) = known.receiver(key).filter(|_| !self.working.values().any(|at| at == key)).cloned()
+            else {
+                continue;
+            };
             let Some(job) = line.pop_front() else { continue };
             let (courier, key) = (Arc::clone(&self.courier), key.clone());
-            self.working.insert(key.clone());
-            match job {
+            let line = key.clone();
+            let task = match job {
                 Job::Tell(notice, _) => self.tasks.spawn(async move {
                     let result = tell(&courier, &receiver, &notice).await;
                     Done { key, receiver, notice: Some(notice), result }
@@ -180,6 +188,7 @@ impl Office {
                     })
                 }
             };
+            self.working.insert(task.id(), line);
         }
         self.lines.retain(|_, line| !line.is_empty());
     }
@@ -187,7 +196,6 @@ impl Office {
     /// Marks what came of a delivery. What a receiver that failed was to be told besides waits with
     /// what failed.
     async fn settle(&mut self, Done { key, receiver, notice, result }: Done) {
-        self.working.remove(&key);
         match &result {
             Ok(()) if self.ailing.remove(&key) => (self.tell)(&format!("{receiver}: takes notices again")),
             Err(Undelivered::Never(why)) => (self.tell)(&format!("{receiver}: refused for good: {why}")),
@@ -197,6 +205,10 @@ impl Office {
             Ok(()) | Err(Undelivered::Later(_)) => {}
         }
         let Some(notice) = notice else { return };
+        if !matches!(result, Err(Undelivered::Later(_))) {
+            // What is behind it is due now, and was not before.
+            self.look = Instant::now();
+        }
         match result {
             Ok(()) => {
                 let id = notice.id;
@@ -211,7 +223,7 @@ impl Office {
                 }
             }
             Err(Undelivered::Later(why)) => {
-                let pause = pause(notice.tries, rand::rng().random());
+                let pause = pause(&self.courier.pace, notice.tries, rand::rng().random());
                 self.put_off(&notice, pause, &why).await;
                 for job in self.lines.remove(&key).unwrap_or_default() {
                     if let Job::Tell(behind, _) = job {
@@ -229,7 +241,9 @@ impl Office {
             // Its claim runs out, and it is due again.
             (self.tell)(&error);
         }
-        self.look = self.look.min(Instant::now() + pause);
+        let due = Instant::now() + pause;
+        self.due.insert(due);
+        self.look = self.look.min(due);
     }
 
     /// Ends in order: who is being told something has a moment to take it.
@@ -276,8 +290,8 @@ async fn light(courier: &Courier, webhook: &Webhook, burning: &[Notice]) -> Resu
 
 /// How long to wait after so many failures before: between half of a doubled pause and the whole, so
 /// that many who failed at once do not come back at once. `chance` is below 1.
-fn pause(tries: u32, chance: f64) -> Duration {
-    let doubled = FIRST.saturating_mul(1 << tries.min(16)).min(LONGEST);
+fn pause(pace: &Pace, tries: u32, chance: f64) -> Duration {
+    let doubled = pace.first.saturating_mul(1 << tries.min(16)).min(pace.longest);
     doubled.mul_f64(0.5 + chance / 2.0)
 }
 
@@ -296,7 +310,7 @@ mod tests {
             (9, 0.999_999, 900.0),
             (u32::MAX, 0.0, 450.0),
         ] {
-            let found = pause(tries, chance).as_secs_f64();
+            let found = pause(&Pace::default(), tries, chance).as_secs_f64();
             assert!((found - seconds).abs() < 0.01, "{tries} {chance}: {found}");
         }
     }

@@ -5,13 +5,8 @@
 //! again, as Prometheus does it, and say that they end a few minutes later. An end far ahead in
 //! their place would keep an alert burning when mxprobe is gone, and lose it with a restart.
 
-use std::time::Duration;
-
 use super::notice::Notice;
 use crate::probe::alert::{Receiver, Webhook};
-
-/// After how long a firing alert is sent again.
-pub const AGAIN: Duration = Duration::from_mins(1);
 
 /// Who is to be told, and what of.
 #[derive(Clone, Debug, Default)]

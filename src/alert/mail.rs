@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use mail_builder::MessageBuilder;
 use mail_builder::headers::raw::Raw;
@@ -19,9 +18,6 @@ use crate::run::Connection;
 use crate::smtp::session::{Answer, Learned, Script, Session, TlsLevel};
 use crate::stage::Stage;
 use crate::timeouts::Timeouts;
-
-/// What the relay may take for each stage.
-const PATIENCE: Duration = Duration::from_secs(8);
 
 /// Sends the mail. It is delivered when the relay answers the final dot with a 250.
 pub(super) async fn send(mail: &Mail, notice: &Notice, courier: &Courier) -> Result<(), Undelivered> {
@@ -43,7 +39,7 @@ pub(super) async fn send(mail: &Mail, notice: &Notice, courier: &Courier) -> Res
         to: Some(mail.to.clone()),
         message: message.into(),
         until: Stage::EndOfData,
-        timeouts: Arc::new(Timeouts::all(PATIENCE)),
+        timeouts: Arc::new(Timeouts::all(courier.pace.patience / 3)),
     };
     let mut line = Connection::new(stream, name, courier.trust.clone(), false);
     // Nobody stops it: it stops by itself soon.

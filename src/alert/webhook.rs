@@ -1,7 +1,5 @@
 //! A notice over HTTP: to an Alertmanager in its own terms, to anything else as it is.
 
-use std::time::Duration;
-
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
@@ -18,10 +16,6 @@ use crate::record::Incident;
 
 /// As much of a response as is read, in bytes.
 const LONGEST: usize = 64 * 1024;
-
-/// How long an alert burns when nobody lights it again: four times as long as it takes until it is
-/// sent again, as Prometheus does.
-pub(super) const BURNS: Duration = super::firing::AGAIN.saturating_mul(4);
 
 /// What is posted of a notice.
 pub(super) fn body(notice: &Notice, webhook: &Webhook, courier: &Courier, now: Timestamp) -> Vec<u8> {
@@ -43,7 +37,7 @@ fn alert(notice: &Notice, courier: &Courier, now: Timestamp) -> Value {
     let Incident { id, domain, kind, confidence, opened, closed, stage, code, reply, .. } = &notice.incident;
     let ends = match closed.filter(|_| notice.change == Change::Closed) {
         Some(closed) => closed.by.max(opened.by),
-        None => now.saturating_add(BURNS).unwrap_or(Timestamp::MAX),
+        None => now.saturating_add(courier.pace.burns()).unwrap_or(Timestamp::MAX),
     };
     let mut annotations = json!({
         "summary": notice.summary(),
@@ -107,13 +101,11 @@ pub(super) async fn post(webhook: &Webhook, id: &str, body: Vec<u8>, courier: &C
         let said = said.map(|body| String::from_utf8_lossy(&body.to_bytes()).into_owned()).unwrap_or_default();
         verdict(status, &said)
     };
+    tokio::pin!(exchange);
     tokio::select! {
-        done = exchange => done,
-        // The connection is over before the response: the exchange knows why.
-        ended = connection => Err(match ended {
-            Ok(()) => Undelivered::Later("the connection was closed before an answer".to_owned()),
-            Err(e) => later(&e),
-        }),
+        done = &mut exchange => done,
+        // The connection is over; the answer may have come before.
+        _ = connection => exchange.await,
     }
 }
 

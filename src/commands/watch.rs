@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::run::{ledger, stop_on_signals};
 use super::{Done, Failure, catalog, runtime};
 use crate::address::Host;
-use crate::alert::Courier;
+use crate::alert::{Courier, Pace};
 use crate::cli::args::History;
 use crate::cli::watch::WatchArgs;
 use crate::history::archive::{Archive, StoreArchive};
@@ -41,7 +41,7 @@ pub(super) fn watch(args: WatchArgs) -> Done {
     let archives = archives(history)?;
     let record = options.record.as_deref().map(record).transpose()?;
     let log = Log::new(Box::new(io::stdout()), Box::new(io::stderr()), options.output.format == Format::Jsonl, record);
-    let courier = Courier { trust: means.trust.clone(), name: host_name(), page: None };
+    let courier = Courier { trust: means.trust.clone(), name: host_name(), page: None, pace: Pace::default() };
     let flags = targets.flags.clone();
     runtime()?.block_on(async {
         let web = match listen {

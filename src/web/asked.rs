@@ -8,8 +8,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-use crate::record::{Line, Session};
+use crate::record::{Kind, Line, Session};
 use crate::run::{self, Event, Setup};
+use crate::smtp::fault::Fault;
 
 /// The longest time that a probe by HTTP may take.
 pub(super) const LONGEST: Duration = Duration::from_mins(2);
@@ -104,17 +105,20 @@ impl Asked {
 /// does not come to its end by then goes on taking its leave, and holds its target's place.
 async fn probe(setup: Setup, deadline: Deadline, say: &watch::Sender<Option<Arc<Answer>>>) {
     let begun = Instant::now();
+    let setup = Setup { transcript: true, ..setup };
     let (stop, cancel) = watch::channel(false);
     let (tell, mut events) = mpsc::channel(64);
     let mut running = tokio::spawn(run::one(setup, tell, cancel));
     let mut answer = Answer::default();
-    let (mut leaving, mut answered) = (false, false);
+    let (mut leaving, mut answered, mut opened) = (false, false, false);
     loop {
         tokio::select! {
             biased;
             event = events.recv() => match event {
-                Some(Event::Line(line)) => answer.take(&line),
-                Some(_) => {}
+                Some(Event::Line(line)) => answer.take(&line, opened),
+                // Only a connection has a dialog: this session was cut short, not kept back.
+                Some(Event::Transcript(..)) => opened = true,
+                Some(Event::Planned { .. }) => {}
                 None => break,
             },
             () = sleep_until(deadline.leave), if !leaving => {
@@ -140,13 +144,14 @@ async fn probe(setup: Setup, deadline: Deadline, say: &watch::Sender<Option<Arc<
 }
 
 impl Answer {
-    fn take(&mut self, line: &Line) {
+    fn take(&mut self, line: &Line, opened: bool) {
         match line {
             Line::Lookup(lookup) if lookup.rtype == "MX" => self.lookup = Some(lookup.ms),
-            // A budget, a rest or a rate that left no room for it, and why.
-            Line::Session(session) if !session.kind.is_trial() && session.steps.is_empty() => {
-                let why = session.detail.clone().unwrap_or_else(|| session.kind.to_string());
-                self.refused = Some(why);
+            Line::Session(session) if session.kind == Kind::Skipped => {
+                // A budget or a rest says so itself; what waits for its turn is only ever cancelled.
+                let why = session.detail.clone().filter(|why| *why != Fault::Cancelled.to_string());
+                let turn = "no session could start in time: the rate, or the sessions at once, left no room";
+                self.refused = Some(why.unwrap_or_else(|| turn.to_owned())).filter(|_| !opened);
             }
             Line::Session(session) => self.session = Some(session.clone()),
             _ => {}

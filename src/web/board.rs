@@ -1,6 +1,7 @@
 //! What the watch last saw, for whoever asks: written after every round, read at every scrape.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -127,10 +128,14 @@ impl Board {
         }
     }
 
-    /// The probe of this name.
+    /// The probe of this name, or of the one file that is called so: `aol` for `probes/aol.toml`.
     #[must_use]
     pub fn probe(&self, name: &str) -> Option<Arc<Probe>> {
-        self.state().probes.get(name).map(|watched| Arc::clone(&watched.probe))
+        let state = self.state();
+        let called = |path: &String| Path::new(path).file_stem().is_some_and(|stem| stem == name);
+        let mut called = state.probes.iter().filter(|(path, _)| called(path)).map(|(_, watched)| watched);
+        let found = state.probes.get(name).or_else(|| called.next().filter(|_| called.next().is_none()));
+        found.map(|watched| Arc::clone(&watched.probe))
     }
 
     /// The names of all probes.

@@ -51,11 +51,13 @@ pub(super) async fn probe(State(web): State<Web>, Query(asks): Query<Asks>, head
         let why = "not a target of a probe file: others can ask here, and no target of theirs is probed";
         return say(StatusCode::FORBIDDEN, why);
     }
-    let module = match module(&web, &asks.module).and_then(|module| aimed(&module, &aim)) {
+    let mut module = match module(&web, &asks.module).and_then(|module| aimed(&module, &aim)) {
         Ok(probe) => probe,
         Err(why) => return say(StatusCode::BAD_REQUEST, &why),
     };
-    let deadline = Deadline::within(patience(&headers), Instant::now());
+    let now = Instant::now();
+    let deadline = Deadline::within(patience(&headers), now);
+    hurry(&mut module, deadline.leave - now);
     let joined = web.asked.join(&aim.to_string(), &asks.module, deadline, || web.daemon.setup(Arc::new(module)));
     let mut answer = match joined {
         Ok(answer) => answer,
@@ -177,10 +179,18 @@ fn aimed(module: &Probe, aim: &Aim) -> Result<Probe, String> {
     probe.source.neutral.clear();
     probe.envelope.to.truncate(1);
     (probe.limits.attempts, probe.pair_plaintext) = (1, false);
+    Ok(probe)
+}
+
+/// Lets no stage take more than nearly all the time there is, so that the one at which a server
+/// falls silent is on record before the session has to go.
+fn hurry(probe: &mut Probe, time: Duration) {
     let mut timeouts = (*probe.timeouts).clone();
+    for stage in Stage::ALL {
+        timeouts.set(*stage, timeouts.get(*stage).min(time.mul_f64(0.9)));
+    }
     timeouts.set(Stage::Quit, timeouts.get(Stage::Quit).min(QUIT));
     probe.timeouts = Arc::new(timeouts);
-    Ok(probe)
 }
 
 /// How long whoever asks will wait.
