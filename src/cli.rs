@@ -155,7 +155,7 @@ enum Verb {
     #[command(after_help = run::EXAMPLES)]
     Run(Box<RunFlags>),
     /// Probe on schedule, keep what comes of it, tell of trouble, serve metrics
-    #[command(after_help = watch::EXAMPLES)]
+    #[command(after_help = watch::EXAMPLES, mut_arg("format", watch::format), mut_arg("transcript", |arg| arg.hide(true)))]
     Watch(Box<WatchFlags>),
     /// Read bounces, logs or pasted errors, probe what they describe, say whether it reproduces
     #[command(after_help = reproduce::EXAMPLES)]
