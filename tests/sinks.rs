@@ -96,7 +96,7 @@ fn play(number: usize, case: &Case) -> Option<String> {
     let sink = Sink::start(number, &case.sink);
     let output = Command::new(env!("CARGO_BIN_EXE_mxprobe"))
         .args(["run", "aol.com", "--format", "jsonl", "--history", "none", "--ignore-rest", "--timeout", "20s"])
-        .args(["--timeout", "quit=2s"])
+        .args(["--timeout", "quit=5s"])
         .args(["--host", &sink.address.ip().to_string(), "--port", &sink.address.port().to_string()])
         .args(["--source", "127.0.0.5", "--ehlo", "out5.probe.example", "--from", "me@probe.example"])
         .args(["--to", "here@aol.com", "--owned"])
