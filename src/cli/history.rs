@@ -81,7 +81,7 @@ Examples:
   mxprobe history 12 --format jsonl
   mxprobe diff last-1 last
 
-What run and reproduce found is on record until a watch forgets it: 90 days unless you say otherwise.
+What run and reproduce found is on record, unless they were told --history none.
 judge and diff take a run from the history where there is no file of that name.";
 
 /// The number of an incident, or what names a run. A run's id begins with 0 until the year 2527.
