@@ -30,13 +30,13 @@ impl Where {
     }
 }
 
-/// Sessions, as `s`.
-pub(super) fn of_sessions(filter: &Filter) -> Where {
+/// Sessions, as `s`; of one run, or of all.
+pub(super) fn of_sessions(filter: &Filter, of_one_run: bool) -> Where {
     let mut all = Where::default();
-    // The index over places and times is the way in wherever places are named; a plus keeps the
-    // others from being tried.
+    // A run's sessions lie together. Else the index over places and times is the way in, wherever
+    // places are named. A plus keeps the other way from being tried.
     let plus = if filter.is_of_places() { "+" } else { "" };
-    places(&mut all, "s.place", filter);
+    places(&mut all, if of_one_run { "+s.place" } else { "s.place" }, filter);
     outcomes(&mut all, "s.outcome", filter);
     if let Some(run) = &filter.run {
         all.and(format!("{plus}s.run = (SELECT id FROM run WHERE run = ?)"), [run.clone().into()]);
@@ -46,7 +46,7 @@ pub(super) fn of_sessions(filter: &Filter) -> Where {
     }
     if let Some(since) = filter.since.map(Timestamp::as_millisecond) {
         all.and("s.at >= ?", [since.into()]);
-        if !filter.is_of_places() && filter.run.is_none() {
+        if !filter.is_of_places() && filter.run.is_none() && !of_one_run {
             all.and("s.run IN (SELECT id FROM run WHERE last >= ?)", [since.into()]);
         }
     }
@@ -72,7 +72,7 @@ pub(super) fn of_runs(filter: &Filter) -> Where {
         all.and("r.at < ?", [until.as_millisecond().into()]);
     }
     if filter.is_of_sessions() {
-        let sessions = of_sessions(filter);
+        let sessions = of_sessions(filter, false);
         all.and(format!("r.id IN (SELECT s.run FROM session s {})", sessions.clause()), sessions.values);
     }
     all

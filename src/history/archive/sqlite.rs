@@ -106,7 +106,14 @@ impl Archive for StoreArchive {
     }
 
     fn lines(&mut self, filter: &Filter, each: &mut dyn FnMut(Line) -> bool) -> Result<(), HistoryError> {
-        self.read(|db| read::lines(db, filter, each))
+        // Each run for itself: whoever takes the lines may be slow, and what is being read cannot be
+        // tidied up behind the writers.
+        for id in self.read(|db| read::ids(db, filter))?.into_iter().rev() {
+            if !self.read(|db| read::lines_of(db, id, filter))?.into_iter().all(&mut *each) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn sessions(&mut self, filter: &Filter, each: &mut dyn FnMut(Session) -> bool) -> Result<(), HistoryError> {
