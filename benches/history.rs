@@ -8,6 +8,7 @@
 //! The file lies in the temporary directory (`TMPDIR`) and is gone afterwards.
 
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -16,9 +17,8 @@ use mxprobe::history::archive::{Archive as _, Filter, Retention, StoreArchive};
 #[path = "../tests/support/kept.rs"]
 mod kept;
 
-/// Sources and addresses of a round, which comes every 15 minutes.
+/// Sources and addresses of a round.
 const ROUND: (u64, u64) = (10, 23);
-const EVERY: Duration = Duration::from_mins(15);
 const TIMES: usize = 11;
 
 fn main() {
@@ -38,7 +38,7 @@ fn kill(times: u64) {
     let path = directory.path().join("history.sqlite");
     let begun = Instant::now();
     let acknowledged = kept::kill(times, &path, |first| {
-        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        let mut command = Command::new(std::env::current_exe().unwrap());
         command.arg("keep").arg(&path).arg(first.to_string());
         command
     });
@@ -52,14 +52,11 @@ fn measure(sessions: u64) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("history.sqlite");
     let mut archive = StoreArchive::open(&path).unwrap();
-    let first = Timestamp::from_second(1_790_000_000).unwrap();
     let rounds = sessions.div_ceil(ROUND.0 * ROUND.1);
     let begun = Instant::now();
     for n in 0..rounds {
         let run = format!("0199{n:08x}-0000-7000-8000-000000000000");
-        archive
-            .keep(&run, Some("probes/aol.toml"), &kept::round(&run, first + EVERY * n as u32, ROUND.0, ROUND.1))
-            .unwrap();
+        archive.keep(&run, Some("probes/aol.toml"), &kept::round(&run, begins(n), ROUND.0, ROUND.1)).unwrap();
     }
     let filled = begun.elapsed().as_secs_f64();
     let sessions = rounds * ROUND.0 * ROUND.1;
@@ -67,7 +64,7 @@ fn measure(sessions: u64) {
     let size = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
     println!("{} MB, {} bytes a session", size(&path) / 1_000_000, size(&path) / sessions);
 
-    let day = first + EVERY * (rounds / 2) as u32;
+    let day = begins(rounds / 2);
     let of_day = Filter {
         source: "192.0.2.13".parse().ok(),
         since: Some(day),
@@ -76,6 +73,12 @@ fn measure(sessions: u64) {
     };
     let last = Filter { limit: Some(20), ..Filter::default() };
     report("runs of a source and day", || archive.runs(&of_day).unwrap().len());
+    report("the same by the command", || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mxprobe"));
+        command.args(["history", "--limit", "100", "--source", "192.0.2.13", "--since", &day.to_string()]);
+        command.args(["--until-time", &(day + Duration::from_hours(24)).to_string(), "--history"]).arg(&path);
+        String::from_utf8(command.output().unwrap().stdout).unwrap().lines().count() - 1
+    });
     report("sessions of a source and day", || count(&mut archive, &of_day));
     let by_domain = Filter { source: None, domain: Some("aol.com".to_owned()), ..of_day.clone() };
     report("sessions of a domain and day", || count(&mut archive, &by_domain));
@@ -93,7 +96,7 @@ fn measure(sessions: u64) {
     let mut inserted = Vec::new();
     for _ in 0..TIMES {
         let run = format!("0199{n:08x}-0000-7000-8000-000000000000");
-        let lines = kept::round(&run, first + EVERY * n as u32, 25, 40);
+        let lines = kept::round(&run, begins(n), 25, 40);
         n += 1;
         let begun = Instant::now();
         archive.keep(&run, Some("probes/aol.toml"), &lines).unwrap();
@@ -101,7 +104,7 @@ fn measure(sessions: u64) {
     }
     say("a round of 1,000 sessions kept", inserted, 1000);
 
-    let now = first + EVERY * n as u32;
+    let now = begins(n);
     let retention = Retention { sessions: Duration::from_hours(60 * 24) };
     let (mut parts, mut forgotten) = (Vec::new(), 0);
     while parts.len() < 200 {
@@ -117,6 +120,11 @@ fn measure(sessions: u64) {
     say("one part of forgetting", parts, 1);
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     status.lines().filter(|line| line.starts_with("VmHWM")).for_each(|line| println!("{line}"));
+}
+
+/// When a round begins: every 15 minutes.
+fn begins(round: u64) -> Timestamp {
+    Timestamp::from_second(1_790_000_000).unwrap() + Duration::from_mins(15 * round)
 }
 
 fn count(archive: &mut StoreArchive, filter: &Filter) -> usize {

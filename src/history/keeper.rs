@@ -194,7 +194,9 @@ mod tests {
         let keeper = Keeper::over(open, None, tell);
         // A report comes before anybody knows which run it is of.
         keeper.line(&line(&json!({"type": "report", "seq": 1, "file": "-", "format": "text"})));
-        lines(20).iter().for_each(|line| keeper.line(line));
+        for line in lines(20) {
+            keeper.line(&line);
+        }
         keeper.close();
         let kept = StoreArchive::open(&path).unwrap().run("a").unwrap().unwrap_or_default().len();
         assert_eq!(StoreArchive::open(&path).unwrap().runs(&Filter::default()).unwrap().len(), kept.min(1));
