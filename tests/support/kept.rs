@@ -125,7 +125,7 @@ pub(crate) fn kill(times: u64, path: &Path, command: impl Fn(u64) -> Command) ->
         let first_word = said.by_ref().map_while(Result::ok).find_map(|line| heard(&line)).expect("it keeps something");
         acknowledged.insert(first_word);
         let (never, later) = mpsc::channel::<()>();
-        let _ = later.recv_timeout(Duration::from_micros(dice.random_range(0..60_000)));
+        let _ = later.recv_timeout(Duration::from_micros(dice.random_range(0..150_000)));
         killed.kill().unwrap();
         killed.wait().unwrap();
         drop(never);

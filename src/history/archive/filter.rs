@@ -44,14 +44,14 @@ pub(super) fn of_sessions(filter: &Filter, of_one_run: bool) -> Where {
     if let Some(probe) = &filter.probe {
         all.and(format!("{plus}s.run IN (SELECT id FROM run WHERE probe = ?)"), [probe.clone().into()]);
     }
-    if let Some(since) = filter.since.map(Timestamp::as_millisecond) {
-        all.and("s.at >= ?", [since.into()]);
+    if filter.since.is_some() || filter.until.is_some() {
+        let since = filter.since.map_or(i64::MIN, Timestamp::as_millisecond);
+        let until = filter.until.map_or(i64::MAX, Timestamp::as_millisecond);
+        all.and("s.at >= ? AND s.at < ?", [since.into(), until.into()]);
         if !filter.is_of_places() && filter.run.is_none() && !of_one_run {
-            all.and("s.run IN (SELECT id FROM run WHERE last >= ?)", [since.into()]);
+            let of_that_time = "s.run IN (SELECT id FROM run WHERE last >= ? AND at < ?)";
+            all.and(of_that_time, [since.into(), until.into()]);
         }
-    }
-    if let Some(until) = filter.until.map(Timestamp::as_millisecond) {
-        all.and("s.at < ?", [until.into()]);
     }
     all
 }

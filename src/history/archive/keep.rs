@@ -58,7 +58,7 @@ impl<'a> Entry<'a> {
         probe: Option<&str>,
         lines: &[Line],
     ) -> Result<Self, Fault> {
-        let begun = lines.iter().find_map(time).unwrap_or_default();
+        let begun = lines.iter().filter_map(time).min().unwrap_or_default();
         transaction
             .prepare_cached(
                 "INSERT INTO run (run, probe, at, last, seed, lines, completed, failed, local, skipped) \
