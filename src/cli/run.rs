@@ -154,7 +154,7 @@ pub(super) struct ProbingFlags {
     /// Print every session that would be opened, open none
     #[arg(long, help_heading = "Run")]
     dry_run: bool,
-    #[arg(long, help = "SQLite file that keeps session starts and rests for later runs and other processes, so that rates, budgets and caps hold across them; none: within this run only [default: $XDG_STATE_HOME/mxprobe/history.sqlite]", value_name = "PATH|none", value_parser = args::history, help_heading = "Run")]
+    #[arg(long, help = "SQLite file that keeps every run, and session starts and rests for later runs and other processes, so that rates, budgets and caps hold across them; none: nothing is kept [default: $XDG_STATE_HOME/mxprobe/history.sqlite]", value_name = "PATH|none", value_parser = args::history, help_heading = "Run")]
     history: Option<History>,
 
     /// How to print

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::run::{setup, shown_as};
+use super::run::{keeper, ledger, setup, shown_as};
 use super::show::Show;
 use super::{Done, Failure, catalog, name, open, runtime};
 use crate::catalog::Catalog;
@@ -37,6 +37,8 @@ pub(super) fn reproduce(args: &ReproduceArgs) -> Done {
 fn go(args: &ReproduceArgs) -> Done {
     let catalog = catalog(&args.options.catalogue)?;
     let mut show = Show::open(&args.options.output, args.options.record.as_deref())?;
+    let ledger = ledger(&args.options);
+    show.keep(keeper(&args.options, &*ledger));
     let groups = read(&args.inputs, catalog, &mut show)?;
     let (mut groups, rest) = groups.ranked();
     let rarer = groups.split_off(groups.len().min(MOST_QUESTIONS));
@@ -68,7 +70,7 @@ fn go(args: &ReproduceArgs) -> Done {
     let sampling = Sampling { samples, inquiry };
     let so_far = sampling.clone();
     show.so_far(Box::new(move || so_far.inquiry().so_far()));
-    let setup = setup(&args.options, probes, catalog);
+    let setup = setup(&args.options, probes, catalog, ledger);
     runtime()?.block_on(async { Ok(shown_as(setup, Some(sampling), show).await?.status) })
 }
 

@@ -14,6 +14,7 @@ mod diagnosis;
 mod head;
 mod matrix;
 mod paper;
+pub(super) mod past;
 mod planned;
 mod refusals;
 mod reports;
