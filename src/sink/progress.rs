@@ -47,7 +47,8 @@ impl Progress {
 }
 
 fn style() -> Option<ProgressStyle> {
-    let template = "{bar:24} {pos}/{len} sessions, {elapsed} so far, {eta} to go  {msg}";
+    // One line of 80 columns, or every redrawing would scroll.
+    let template = "{bar:16} {pos}/{len} sessions, {eta} to go  {wide_msg}";
     ProgressStyle::with_template(template).ok()
 }
 
