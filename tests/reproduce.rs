@@ -2,7 +2,7 @@
 //! reproduce` reads an error, and what it says and what the provider saw is compared.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -29,7 +29,7 @@ struct Case {
     error: String,
     /// So many further bytes behind it.
     #[serde(default)]
-    endless: usize,
+    endless: u64,
     #[serde(default)]
     files: BTreeMap<String, String>,
     /// `{dir}` in them is where the files are.
@@ -191,7 +191,8 @@ fn reproduce(case: &Case, provider: &Provider, dir: &Path) -> Output {
         let mut child = command.spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         // A program that has no use for it does not read it.
-        let _ = stdin.write_all(case.error.as_bytes()).and_then(|()| stdin.write_all(&vec![b'x'; case.endless]));
+        let endless = std::io::repeat(b'x').take(case.endless);
+        let _ = std::io::copy(&mut case.error.as_bytes().chain(endless), &mut stdin);
         drop(stdin);
         child.wait_with_output().unwrap()
     })
