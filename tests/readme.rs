@@ -27,7 +27,9 @@ fn console_blocks_are_what_the_program_prints() {
         let printed = String::from_utf8(output.stdout).unwrap();
         let printed = if masked(&printed) == masked(&block[3]) { block[3].to_owned() } else { printed };
         let mut text = "```console\n".to_owned();
-        sim.iter().for_each(|words| writeln!(text, "$ mxprobe sim {words} &").unwrap());
+        if let Some(words) = sim {
+            writeln!(text, "$ mxprobe sim {words} &").unwrap();
+        }
         write!(text, "$ mxprobe {}\n{printed}```", &block[2]).unwrap();
         text
     });

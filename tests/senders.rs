@@ -115,13 +115,18 @@ fn differs(report: &Value, want: &toml::Table, every: &toml::Table, words: &toml
             faults.push(format!("{field} is {}, wanted {wanted}", report[field]));
         }
     };
-    WORDS.iter().for_each(|field| check(field, quoted(field)));
+    for field in WORDS {
+        check(field, quoted(field));
+    }
     check("notes", Some(&notes));
-    let nulls = want.get("null").and_then(toml::Value::as_array).into_iter().flatten();
-    nulls.for_each(|field| check(field.as_str().unwrap(), None));
+    for field in want.get("null").and_then(toml::Value::as_array).into_iter().flatten() {
+        check(field.as_str().unwrap(), None);
+    }
     let stated = want.iter().filter(|(field, _)| !["notes", "null", "wordless"].contains(&field.as_str()));
     let general = every.iter().filter(|(field, _)| !want.contains_key(*field));
-    stated.chain(general).for_each(|(field, wanted)| check(field, Some(wanted)));
+    for (field, wanted) in stated.chain(general) {
+        check(field, Some(wanted));
+    }
     // Whichever it was, the name and the address are of one host.
     let last = |field: &str| report[field].as_str().map(|text| text.trim_end_matches(".mx.aol.com").as_bytes());
     if let (Some(mx), Some(address)) = (last("mx"), last("address"))

@@ -99,11 +99,17 @@ fn read(inputs: &[Input], catalog: &Catalog, show: &mut Show, groups: &mut Group
         if *input == Input::Stdin && io::stdin().is_terminal() {
             say("paste the error, then end with Ctrl-D");
         }
-        for file in files(input)? {
+        let files = files(input)?;
+        let empty = if files.is_empty() { " (there is no file in it)" } else { "" };
+        for file in files {
             let read = reader.read_from(&name(&file), BufReader::new(open(&file)?), &mut found);
             read.map_err(|(error, _)| Failure::config(format!("{}: {error}", name(&file))))?;
         }
-        names.push(if *input == Input::Stdin { "standard input".to_owned() } else { name(input) });
+        names.push(if *input == Input::Stdin {
+            "standard input".to_owned()
+        } else {
+            format!("{}{empty}", name(input))
+        });
     }
     if seq == 0 {
         let names = names.join(", ");

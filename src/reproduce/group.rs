@@ -123,7 +123,9 @@ mod tests {
         };
         for (given, wanted) in [(None, 3), (Some("aol.com"), 2)] {
             let mut groups = Groups::about(given.map(str::to_owned));
-            [None, Some("aol.com"), Some("b.example")].into_iter().for_each(|domain| groups.add(words(domain)));
+            for domain in [None, Some("aol.com"), Some("b.example")] {
+                groups.add(words(domain));
+            }
             assert_eq!(groups.ranked().0.len(), wanted, "{given:?}");
         }
     }

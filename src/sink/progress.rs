@@ -33,6 +33,10 @@ impl Progress {
             self.bar.set_message(format!("{} failed", self.failed));
         }
         self.bar.inc(1);
+        // Pairs, and names that do not resolve, come on top of what was planned.
+        if self.bar.length().is_some_and(|planned| planned < self.bar.position()) {
+            self.bar.inc_length(1);
+        }
     }
 
     /// Says something else beside the bar.

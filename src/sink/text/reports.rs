@@ -9,6 +9,9 @@ use crate::sink::faults::sessions;
 use crate::sink::recording::{Recording, ranges};
 use crate::smtp::reply::{Class, Code};
 
+/// So many characters remind of a report's words.
+const REMINDER: usize = 240;
+
 /// Each report as it was understood; where they were put together to be reproduced, the first of
 /// each kind.
 pub(super) fn reports<W: io::Write>(paper: &mut Paper<W>, recording: &Recording) -> io::Result<()> {
@@ -35,7 +38,11 @@ pub(super) fn reproductions<W: io::Write>(
     reminded: bool,
 ) -> io::Result<()> {
     let reminded = reminded || recording.reproductions.len() > 1;
-    let words = |seq| recording.reports.iter().find(|report| report.seq == seq).and_then(|r| r.reply.as_ref());
+    let words = |seq| {
+        let reply = recording.reports.iter().find(|report| report.seq == seq)?.reply.as_deref()?;
+        let shown: String = reply.chars().take(REMINDER).collect();
+        Some(if shown.len() < reply.len() { format!("{shown} …") } else { shown })
+    };
     recording.reproductions.iter().try_for_each(|reproduction| {
         self::reproduction(paper, reproduction, words(reproduction.report).filter(|_| reminded))
     })
@@ -88,7 +95,7 @@ fn report<W: io::Write>(paper: &mut Paper<W>, report: &Report) -> io::Result<()>
     paper.flow(piece(PLAIN, "  "), WARN, "no attempt of its own: the line repeats an earlier result")
 }
 
-fn reproduction<W: io::Write>(paper: &mut Paper<W>, r: &Reproduction, words: Option<&String>) -> io::Result<()> {
+fn reproduction<W: io::Write>(paper: &mut Paper<W>, r: &Reproduction, words: Option<String>) -> io::Result<()> {
     let style = match r.result {
         Finding::Reproduced => BAD,
         Finding::NotReproduced => GOOD,
@@ -107,7 +114,7 @@ fn reproduction<W: io::Write>(paper: &mut Paper<W>, r: &Reproduction, words: Opt
     let facts = [from.as_str(), &at, &domain, &such].into_iter().filter(|fact| !fact.is_empty()).collect::<Vec<_>>();
     paper.flow(piece(style.bold(), format!("report {}  {result}  ", r.report)), PLAIN, &facts.join(" "))?;
     if let Some(words) = words {
-        lines(paper, std::slice::from_ref(words))?;
+        lines(paper, &[words])?;
     }
     let because = r.because.as_deref().unwrap_or_default();
     field(paper, "because", because)?;
