@@ -32,8 +32,8 @@
 //!
 //! 0. words: `words`, `stage`, `address`, `source`, `duration`, `timeouts`, `visible`
 //! 1. the protocol, without a socket: `smtp`
-//! 2. probing as values: `probe`, `limits`, `plan`, `outcome`, `record`, `catalog`, `report`,
-//!    `explain`, `reproduce`, `judge`, `diff`, `ledger`, `status`
+//! 2. probing as values: `dane`, `probe`, `limits`, `plan`, `outcome`, `record`, `catalog`,
+//!    `report`, `explain`, `reproduce`, `judge`, `diff`, `ledger`, `status`
 //! 3. the world: `dns`, `wire`, `drive`, `run`, `history`, `sim`
 //! 4. the faces: `cli`, `commands`, `sink`
 #![forbid(unsafe_code)]
@@ -45,6 +45,7 @@ pub mod catalog;
 pub mod cli;
 #[expect(clippy::disallowed_methods, reason = "they read the clock and the environment where a command begins")]
 pub mod commands;
+pub mod dane;
 pub mod diff;
 #[expect(clippy::disallowed_methods, reason = "it asks over the network and takes the time")]
 pub mod dns;

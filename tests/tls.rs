@@ -9,7 +9,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 
 use mxprobe::address::Host;
-use mxprobe::wire::{Handshake, Stream, TlsFault, Trust, connect};
+use mxprobe::wire::{Expected as Wanted, Handshake, Must, Stream, TlsFault, Trust, connect};
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
@@ -133,7 +133,9 @@ async fn every_case_comes_out_as_written() {
         }
         let (address, _server) = serve(&case.server, &pki).await;
         let mut stream = Stream::plain(connect(None, address).await.unwrap());
-        let handshake = stream.upgrade(case.host.as_ref().map(|host| &host.0), &trust, case.must_verify).await;
+        let must = if case.must_verify { Must::Hold } else { Must::Nothing };
+        let wanted = Wanted { host: case.host.as_ref().map(|host| &host.0), dane: None, must };
+        let handshake = stream.upgrade(&wanted, &trust).await;
         let under_way = matches!(handshake.outcome, Ok(()) | Err(TlsFault::Unverified(_)));
         assert_eq!(stream.is_tls(), under_way, "{name}: under TLS unless the handshake failed");
         if under_way && matches!(case.server, ServerSpec::Tls { .. }) {
