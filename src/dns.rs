@@ -22,6 +22,7 @@ use crate::words::words;
 
 mod ask;
 mod name;
+mod records;
 mod resolvers;
 
 use name::{dns_name, shown_name};
