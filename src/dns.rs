@@ -24,6 +24,7 @@ mod ask;
 mod dane;
 mod dnssec;
 mod name;
+mod records;
 mod resolvers;
 
 pub use dnssec::{AnchorError, Anchors};

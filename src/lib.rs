@@ -23,8 +23,8 @@
 //! | lines to what people and programs read | [`sink::open`] |
 //!
 //! A refusal, a timeout, a broken handshake is a value; an `Err` means that *we* could not do our
-//! part. Everything but `dns`, `wire`, `drive`, `run`, `history`, `sim` and the faces is pure: no
-//! socket, no clock, no chance.
+//! part. Everything but `dns`, `wire`, `drive`, `preflight`, `run`, `history`, `sim` and the faces is
+//! pure: no socket, no clock, no chance.
 //!
 //! # The levels
 //!
@@ -34,7 +34,7 @@
 //! 1. the protocol, without a socket: `smtp`
 //! 2. probing as values: `dane`, `probe`, `limits`, `plan`, `outcome`, `record`, `catalog`,
 //!    `report`, `explain`, `reproduce`, `judge`, `diff`, `ledger`, `status`
-//! 3. the world: `dns`, `wire`, `drive`, `run`, `history`, `sim`
+//! 3. the world: `dns`, `wire`, `drive`, `preflight`, `run`, `history`, `sim`
 //! 4. the faces: `cli`, `commands`, `sink`
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
@@ -59,6 +59,7 @@ pub mod ledger;
 pub mod limits;
 pub mod outcome;
 pub mod plan;
+pub mod preflight;
 pub mod probe;
 pub mod record;
 pub mod report;
