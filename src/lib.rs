@@ -32,8 +32,8 @@
 //!
 //! 0. words: `words`, `stage`, `address`, `source`, `duration`, `timeouts`, `visible`
 //! 1. the protocol, without a socket: `smtp`
-//! 2. probing as values: `dane`, `probe`, `limits`, `plan`, `outcome`, `record`, `catalog`,
-//!    `report`, `explain`, `reproduce`, `judge`, `diff`, `ledger`, `status`
+//! 2. probing as values: `dane`, `policy`, `probe`, `limits`, `plan`, `outcome`, `record`,
+//!    `catalog`, `report`, `explain`, `reproduce`, `judge`, `diff`, `ledger`, `status`
 //! 3. the world: `dns`, `wire`, `drive`, `preflight`, `run`, `history`, `sim`
 //! 4. the faces: `cli`, `commands`, `sink`
 #![forbid(unsafe_code)]
@@ -59,6 +59,7 @@ pub mod ledger;
 pub mod limits;
 pub mod outcome;
 pub mod plan;
+pub mod policy;
 pub mod preflight;
 pub mod probe;
 pub mod record;
