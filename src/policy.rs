@@ -28,7 +28,8 @@ fn fields<'a>(texts: &'a [Vec<u8>], version: &str) -> Result<Option<Vec<(&'a str
     };
     let mut of_version = texts.iter().filter(is_one);
     let Some(text) = of_version.next() else {
-        let meant = texts.iter().find(|text| text.to_ascii_lowercase().starts_with(tag.to_ascii_lowercase().as_bytes()));
+        let meant =
+            texts.iter().find(|text| text.to_ascii_lowercase().starts_with(tag.to_ascii_lowercase().as_bytes()));
         return meant.map_or(Ok(None), |text| Err(Invalid(format!("{}: wanted {tag}; and fields", quoted(text)))));
     };
     if let more @ 1.. = of_version.count() {

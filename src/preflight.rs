@@ -11,8 +11,13 @@ use crate::plan::{Route, Source};
 use crate::probe::Probe;
 use crate::wire::Trust;
 
+mod dane;
+pub mod https;
+mod mta_sts;
 pub mod ours;
+mod starttls;
 pub mod theirs;
+mod tls_rpt;
 
 /// What the checks of one target are made from.
 #[derive(Clone)]

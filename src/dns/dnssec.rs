@@ -30,8 +30,19 @@ use crate::record::LookupError;
 const LARGEST_FILE: u64 = 1 << 20;
 
 /// The keys that every proof starts from. Clones share them.
-#[derive(Clone, Default)]
-pub struct Anchors(Arc<TrustAnchors>);
+#[derive(Clone)]
+pub struct Anchors {
+    keys: Arc<TrustAnchors>,
+    /// Whose keys they are.
+    zones: Arc<[Name]>,
+}
+
+impl Default for Anchors {
+    /// The root zone's.
+    fn default() -> Self {
+        Self { keys: Arc::default(), zones: Arc::new([Name::root()]) }
+    }
+}
 
 impl Anchors {
     /// The keys of a file of DNSKEY records, in place of the root zone's that are built in. TTL or
@@ -47,11 +58,14 @@ impl Anchors {
             return Err(error(&format_args!("{size} bytes, wanted DNSKEY records in {LARGEST_FILE} bytes at most")));
         }
         let text = std::fs::read_to_string(path).map_err(|e| error(&e))?;
-        if !text.lines().any(|line| line.split(';').next().is_some_and(|line| line.contains("DNSKEY"))) {
+        let records = text.lines().filter_map(|line| line.split(';').next());
+        let owners = records.filter(|line| line.contains("DNSKEY")).filter_map(|line| line.split_whitespace().next());
+        let zones: Vec<Name> = owners.filter_map(|owner| Name::from_str(owner).ok()).collect();
+        if zones.is_empty() {
             return Err(error(&"found no DNSKEY record, wanted some as in \". 3600 IN DNSKEY 257 3 8 AwEAA...\""));
         }
-        let anchors = TrustAnchors::from_str(&text);
-        anchors.map(|anchors| Self(Arc::new(anchors))).map_err(|e| error(&format_args!("{e}, wanted DNSKEY records")))
+        let keys = TrustAnchors::from_str(&text).map_err(|e| error(&format_args!("{e}, wanted DNSKEY records")))?;
+        Ok(Self { keys: Arc::new(keys), zones: zones.into() })
     }
 }
 
@@ -64,6 +78,7 @@ pub struct AnchorError(String);
 pub(super) struct Validator {
     asker: Asker,
     handle: DnssecDnsHandle<Asker>,
+    anchored: Arc<[Name]>,
 }
 
 /// An answer, and whether it is signed.
@@ -102,8 +117,8 @@ enum Found {
 impl Validator {
     pub(super) fn new(resolvers: &Arc<Resolvers>, anchors: &Anchors, deadline: Instant) -> Self {
         let asker = Asker { resolvers: Arc::clone(resolvers), deadline, asked: Arc::default(), failed: Arc::default() };
-        let handle = DnssecDnsHandle::with_trust_anchor(asker.clone(), Arc::clone(&anchors.0));
-        Self { asker, handle }
+        let handle = DnssecDnsHandle::with_trust_anchor(asker.clone(), Arc::clone(&anchors.keys));
+        Self { asker, handle, anchored: Arc::clone(&anchors.zones) }
     }
 
     /// Looks up a name along its aliases, each link with its own proof.
@@ -113,7 +128,10 @@ impl Validator {
         for hop in 0..=MOST_ALIASES {
             let step = timeout_at(self.asker.deadline, self.step(&owner, rtype)).await;
             let late = Unproven { error: LookupError::Timeout, what: said(&owner, rtype) };
-            let Step { found, secure } = step.unwrap_or(Err(late))?;
+            let Step { found, secure } = match step.unwrap_or(Err(late)) {
+                Ok(step) => step,
+                Err(unproven) => return Err(self.whose(unproven, &owner, rtype).await),
+            };
             proven.secure &= secure;
             match found {
                 Found::Records(records) => return Ok(Proven { records, ..proven }),
@@ -128,6 +146,29 @@ impl Validator {
             }
         }
         Err(Unproven { error: LookupError::Servfail, what: said(name, rtype) })
+    }
+
+    /// Whose fault it is: a resolver that passes no signatures on, as many do, makes every zone look
+    /// forged.
+    async fn whose(&self, unproven: Unproven, owner: &Name, rtype: RecordType) -> Unproven {
+        if !matches!(unproven.error, LookupError::Bogus | LookupError::Servfail | LookupError::Refused) {
+            return unproven;
+        }
+        let ours = |what| Unproven { error: LookupError::Unreachable, what };
+        let Some(zone) = self.anchored.iter().find(|zone| zone.zone_of(owner)) else {
+            return ours(format!("no trust anchor for {}", shown_name(owner)));
+        };
+        let soa = timeout_at(self.asker.deadline, self.step(zone, RecordType::SOA)).await;
+        if !matches!(soa, Ok(Ok(Step { found: Found::Records(_), secure: true }))) {
+            let zone = shown_name(zone);
+            return ours(format!(
+                "no sound signature of zone {zone} came through the resolver, where every proof starts"
+            ));
+        }
+        if unproven.error == LookupError::Bogus {
+            self.asker.resolvers.note_bogus(owner, rtype);
+        }
+        unproven
     }
 
     async fn step(&self, owner: &Name, rtype: RecordType) -> Result<Step, Unproven> {
@@ -213,7 +254,6 @@ impl Asker {
         if let Some((asked, of, error)) = failed {
             return Unproven { error: *error, what: said(asked, *of) };
         }
-        self.resolvers.note_bogus(name, rtype);
         Unproven { error: LookupError::Bogus, what: said(name, rtype) }
     }
 }

@@ -11,7 +11,7 @@ use hickory_proto::dnssec::rdata::sig::SigInput;
 use hickory_proto::dnssec::rdata::{DNSKEY, DNSSECRData, DS, NSEC, RRSIG};
 use hickory_proto::dnssec::{Algorithm, DigestType, DnssecSigner, SigningKey, TBS};
 use hickory_proto::op::{Message, ResponseCode};
-use hickory_proto::rr::rdata::{A, AAAA, CNAME, MX, NS, SOA, TLSA};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME, MX, NS, SOA, TLSA, TXT};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType, SerialNumber};
 use serde::Deserialize;
 use tokio::net::UdpSocket;
@@ -54,7 +54,7 @@ impl Signer {
     /// `zone` are `NAME TYPE RDATA` lines, `faults` are by `NAME TYPE`.
     pub(crate) fn new(zones: &BTreeMap<String, How>, zone: &str, faults: &HashMap<String, Fault>) -> Self {
         let root = (".".to_owned(), How::Signed);
-        let zones = zones.iter().map(|(name, how)| (name.clone(), *how)).chain([root]);
+        let zones = std::iter::once(root).chain(zones.iter().map(|(name, how)| (name.clone(), *how)));
         Self {
             zones: zones.map(|(name, how)| (self::name(&name), (how, signer(self::name(&name))))).collect(),
             records: zone.lines().filter(|line| !line.trim().is_empty()).map(record).collect(),
@@ -195,6 +195,8 @@ fn name(text: &str) -> Name {
 fn record(line: &str) -> Record {
     let words: Vec<&str> = line.split_whitespace().collect();
     let data = match words[1..] {
+        // The rest of the line, to the letter.
+        ["TXT", ..] => RData::TXT(TXT::new(vec![line.split_once(" TXT ").unwrap().1.to_owned()])),
         ["MX", preference, exchange] => RData::MX(MX::new(preference.parse().unwrap(), name(exchange))),
         ["A", ip] => RData::A(A(ip.parse().unwrap())),
         ["AAAA", ip] => RData::AAAA(AAAA(ip.parse().unwrap())),
