@@ -45,8 +45,8 @@ impl Default for Anchors {
 }
 
 impl Anchors {
-    /// The keys of a file of DNSKEY records, in place of the root zone's that are built in. TTL or
-    /// class must be written out: `example.org. 3600 IN DNSKEY 257 3 13 ...`.
+    /// The keys of a file of DNSKEY records, in place of the root zone's that are built in: as dig or
+    /// keymgr print them, with TTL and class or without.
     ///
     /// # Errors
     ///
@@ -64,7 +64,13 @@ impl Anchors {
         if zones.is_empty() {
             return Err(error(&"found no DNSKEY record, wanted some as in \". 3600 IN DNSKEY 257 3 8 AwEAA...\""));
         }
-        let keys = TrustAnchors::from_str(&text).map_err(|e| error(&format_args!("{e}, wanted DNSKEY records")))?;
+        // The reader of such files wants a class.
+        let whole = text.lines().map(|line| match line.split_once(" DNSKEY ") {
+            Some((owner, key)) if !owner.contains(char::is_whitespace) => format!("{owner} IN DNSKEY {key}\n"),
+            _ => format!("{line}\n"),
+        });
+        let keys = TrustAnchors::from_str(&whole.collect::<Vec<_>>().concat())
+            .map_err(|e| error(&format_args!("{e}, wanted DNSKEY records")))?;
         Ok(Self { keys: Arc::new(keys), zones: zones.into() })
     }
 }
