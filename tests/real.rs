@@ -227,8 +227,7 @@ impl Parts {
             command.args(["--to", to]);
         }
         let (anchor, resolver) = (self.dir.join("root.key"), self.resolver.as_deref().unwrap_or_default());
-        let places =
-            [("CLOSED", self.closed.as_str()), ("ANCHOR", anchor.to_str().unwrap()), ("RESOLVER", resolver)];
+        let places = [("CLOSED", self.closed.as_str()), ("ANCHOR", anchor.to_str().unwrap()), ("RESOLVER", resolver)];
         let fill = |flag: &String| places.iter().fold(flag.clone(), |flag, (name, value)| flag.replace(name, value));
         command.args(case.flags.iter().map(fill));
         command.env("XDG_STATE_HOME", self.dir.join("state"));
