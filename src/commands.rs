@@ -15,8 +15,10 @@ use crate::visible::visible;
 mod demo;
 mod diff;
 mod explain;
+mod history;
 mod import;
 mod judge;
+mod recorded;
 mod reproduce;
 mod run;
 mod show;
@@ -32,6 +34,7 @@ pub fn execute(command: Result<Command, Usage>) -> ExitCode {
         Ok(Command::Reproduce(args)) => reproduce::reproduce(&args),
         Ok(Command::Judge(args)) => judge::judge(&args),
         Ok(Command::Diff(args)) => diff::diff(&args),
+        Ok(Command::History(args)) => history::history(&args),
         Ok(Command::Explain(args)) => explain::explain(&args),
         Ok(Command::Import(args)) => import::import(&args),
         Ok(Command::Sim(args)) => sim::sim(&args),

@@ -41,6 +41,8 @@ pub struct Setup {
     pub catalog: &'static Catalog,
     /// What order and jitter come from.
     pub seed: u64,
+    /// Hold every certificate against its TLSA records, whatever the TLS level makes of it.
+    pub dane: bool,
     /// Open nothing; say what would be opened.
     pub dry_run: bool,
     /// Write every dialog down.
@@ -202,7 +204,7 @@ async fn go(
     let id = uuid::Uuid::now_v7().to_string();
     let voice = Voice { events };
 
-    let resolved = resolve::resolve(&setup.probes, &setup.dns).await?;
+    let resolved = resolve::resolve(&setup.probes, &setup.dns, setup.dane).await?;
     let sampling = match &extent {
         Extent::Sample(sampling) => Some(sampling.clone()),
         Extent::Whole | Extent::Turn(_) | Extent::One => None,

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::alert::{Audience, Courier, Delivery, deliver};
 use crate::catalog::Catalog;
-use crate::dns::Dns;
+use crate::dns::{Anchors, Dns};
 use crate::drive::turned;
 use crate::history::archive::Archive;
 use crate::ledger::Shared;
@@ -79,6 +79,8 @@ pub struct Config {
 pub struct Means {
     /// The resolvers to ask; empty: the system's.
     pub dns: Vec<SocketAddr>,
+    /// What signatures are traced back to; none: the root zone's keys.
+    pub anchors: Option<Anchors>,
     pub trust: Trust,
     pub catalog: &'static Catalog,
     pub ledger: Shared,
@@ -90,8 +92,13 @@ pub struct Means {
 impl Means {
     /// What a run of this probe needs.
     pub(crate) fn setup(&self, probe: Arc<Probe>, seed: u64) -> Setup {
+        let dns = Dns::new(&self.dns, probe.timeouts.get(Stage::Resolve));
         Setup {
-            dns: Dns::new(&self.dns, probe.timeouts.get(Stage::Resolve)),
+            dns: match &self.anchors {
+                Some(anchors) => dns.anchored(anchors.clone()),
+                None => dns,
+            },
+            dane: false,
             trust: self.trust.clone(),
             ledger: Box::new(self.ledger.another()),
             catalog: self.catalog,

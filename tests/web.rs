@@ -268,6 +268,7 @@ impl Daemon for Behind {
             ledger: Box::new(self.ledger.clone()),
             catalog: Catalog::built_in(),
             seed: 7,
+            dane: false,
             dry_run: false,
             transcript: false,
             simulated: true,

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::Failure;
 use crate::cli::args::{Output, Progress as When};
+use crate::history::keeper::Keeper;
 use crate::ledger::later;
 use crate::record::{Diagnosis, Line, Session};
 use crate::reproduce::swaks::Commands;
@@ -40,6 +41,7 @@ pub(super) fn look(output: &Output) -> Look {
 pub(super) struct Show {
     out: Option<Box<dyn Sink + Send>>,
     record: Option<(String, Box<dyn Sink + Send>)>,
+    keeper: Option<Keeper>,
     format: Format,
     /// Kept for the status that monitoring systems want.
     lines: Vec<Line>,
@@ -72,6 +74,7 @@ impl Show {
         Ok(Self {
             out: Some(sink::open(output.format, io::stdout(), look(output))),
             record,
+            keeper: None,
             format: output.format,
             lines: Vec::new(),
             diagnoses: Vec::new(),
@@ -85,6 +88,11 @@ impl Show {
         })
     }
 
+    /// Puts the run on record too.
+    pub(super) fn keep(&mut self, keeper: Option<Keeper>) {
+        self.keeper = keeper;
+    }
+
     /// Says something before the run, to people only.
     pub(super) fn preface(&mut self, text: &str) {
         if self.format == Format::Text && !self.quiet {
@@ -94,7 +102,7 @@ impl Show {
 
     /// Shows a line that does not come from the run.
     pub(super) fn also(&mut self, line: &Line) {
-        self.tell(|sink| sink.line(line));
+        self.line_out(line);
     }
 
     /// Has the progress say what is known so far.
@@ -132,6 +140,9 @@ impl Show {
             progress.finish();
         }
         self.tell(|sink| sink.finish());
+        if let Some(keeper) = self.keeper.take() {
+            keeper.close();
+        }
         if let Some(commands) = self.swaks.take().filter(|commands| !commands.lines().is_empty()) {
             self.out(&format!("\n{}\n", commands.lines().join("\n")));
         }
@@ -161,9 +172,16 @@ impl Show {
         if let Line::Diagnosis(diagnosis) = line {
             self.diagnoses.push((**diagnosis).clone());
         }
-        self.tell(|sink| sink.line(line));
+        self.line_out(line);
         if self.format == Format::Nagios {
             self.lines.push(line.clone());
+        }
+    }
+
+    fn line_out(&mut self, line: &Line) {
+        self.tell(|sink| sink.line(line));
+        if let Some(keeper) = &self.keeper {
+            keeper.line(line);
         }
     }
 

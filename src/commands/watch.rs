@@ -16,6 +16,7 @@ use crate::address::Host;
 use crate::alert::{Courier, Pace};
 use crate::cli::args::History;
 use crate::cli::watch::WatchArgs;
+use crate::dns::Anchors;
 use crate::history::archive::{Archive, StoreArchive};
 use crate::ledger::Shared;
 use crate::sink::Format;
@@ -26,19 +27,20 @@ use crate::wire::Trust;
 
 pub(super) fn watch(args: WatchArgs) -> Done {
     let WatchArgs { watched, targets, options, listen, rounds } = args;
-    let history = if options.dry_run { &History::None } else { &options.history };
+    let anchors = options.trust_anchor.as_deref().map(Anchors::from_file).transpose();
     let means = Means {
         dns: options.dns.clone(),
+        anchors: anchors.map_err(|e| Failure::config(format!("--trust-anchor: {e}")))?,
         trust: Trust::system(),
         catalog: catalog(&options.catalogue)?,
-        ledger: Shared::new(ledger(history)),
+        ledger: Shared::new(ledger(&options)),
         seed: options.seed.unwrap_or_else(|| rand::rng().random_range(0..1 << 48)),
         zone: TimeZone::system(),
     };
     if options.dry_run {
         return runtime()?.block_on(foresee(&watched, means));
     }
-    let archives = archives(history)?;
+    let archives = archives(&options.history)?;
     let record = options.record.as_deref().map(record).transpose()?;
     let log = Log::new(Box::new(io::stdout()), Box::new(io::stderr()), options.output.format == Format::Jsonl, record);
     let courier = Courier { trust: means.trust.clone(), name: host_name(), page: None, pace: Pace::default() };

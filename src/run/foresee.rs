@@ -30,7 +30,7 @@ const TURNS: u64 = 16;
 ///
 /// What would keep the round from starting.
 pub async fn foresee(setup: Setup, full: bool) -> Result<Foreseen, RunError> {
-    let resolved = resolve::resolve(&setup.probes, &setup.dns).await?;
+    let resolved = resolve::resolve(&setup.probes, &setup.dns, setup.dane).await?;
     let plan = whole(&lay_out(&setup.probes, &resolved, setup.seed, None));
     let mut terms = terms::Terms::default();
     for attempt in &plan.attempts {

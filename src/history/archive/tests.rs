@@ -233,6 +233,25 @@ fn hours_outlast_their_sessions() {
 }
 
 #[test]
+fn what_was_said_before_the_run_began_lasts_as_long_as_the_run() {
+    let world = World::new();
+    let mut archive = world.open();
+    let report = Line::parse(r#"{"type": "report", "seq": 1, "file": "-", "format": "text"}"#).unwrap().unwrap();
+    let lines = [report, head("a", 0), session("a", 1, 0)];
+    archive.keep("old", None, &round("old", 0)).unwrap();
+    for line in &lines {
+        archive.keep("a", None, std::slice::from_ref(line)).unwrap();
+    }
+    let mut late = round("a", 60 * 24 * 60);
+    late.retain(|line| matches!(line, Line::Session(_)));
+    archive.keep("a", None, &late).unwrap();
+    let forgotten = archive.retain(at(100 * 24 * 60), &Retention::default()).unwrap();
+    assert_eq!(forgotten.runs, 1);
+    let found = archive.run("a").unwrap().unwrap();
+    assert_eq!((&found[..3], found.len()), (&lines[..], 10));
+}
+
+#[test]
 fn much_is_forgotten_in_small_parts() {
     let world = World::new();
     let mut archive = world.open();

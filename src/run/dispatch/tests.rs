@@ -119,6 +119,7 @@ impl World {
             addresses: (1..=self.addresses).map(|n| IpAddr::from([net[0], net[1], 0, n])).collect(),
             fault: None,
             notes: vec![],
+            dane: None,
         };
         let route = Route {
             role: Role::Target,
