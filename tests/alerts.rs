@@ -60,7 +60,7 @@ const PACE: Pace = Pace {
     patience: Duration::from_millis(1500),
     first: Duration::from_millis(20),
     longest: Duration::from_millis(80),
-    again: Duration::from_secs(3600),
+    again: Duration::from_hours(1),
 };
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,7 +15,7 @@ use mxprobe::sim::{Ports, Provider, Scenario};
 use serde_json::Value;
 
 /// What all of it may take: a minute is eight times what it takes on a machine at rest.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Prometheus and Alertmanager, which tests/run installs"]
@@ -108,9 +108,9 @@ fn start_alertmanager(dir: &Path, sink: u16) -> Part {
         .arg(format!("--config.file={}", dir.join("alertmanager.yml").display()))
         .arg(format!("--storage.path={}", dir.join("alertmanager").display()))
         .args([&format!("--web.listen-address=127.0.0.1:{port}"), "--cluster.listen-address="]);
-    let part = Part { child: quiet(&mut command, dir, "alertmanager.log"), port };
+    let started = Part { child: quiet(&mut command, dir, "alertmanager.log"), port };
     until("Alertmanager is ready", || get(port, "/-/ready").0 == 200);
-    part
+    started
 }
 
 fn start_prometheus(dir: &Path, watch: u16) -> Part {
@@ -124,9 +124,9 @@ fn start_prometheus(dir: &Path, watch: u16) -> Part {
         .arg(format!("--config.file={}", dir.join("prometheus.yml").display()))
         .arg(format!("--storage.tsdb.path={}", dir.join("prometheus").display()))
         .arg(format!("--web.listen-address=127.0.0.1:{port}"));
-    let part = Part { child: quiet(&mut command, dir, "prometheus.log"), port };
+    let started = Part { child: quiet(&mut command, dir, "prometheus.log"), port };
     until("Prometheus is ready", || get(port, "/-/ready").0 == 200);
-    part
+    started
 }
 
 fn start_watch(dir: &Path, provider: &Provider, port: u16) -> Part {
