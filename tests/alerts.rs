@@ -8,6 +8,8 @@
 mod receivers;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -102,6 +104,8 @@ async fn play(case: &Case) -> Vec<String> {
     let known = if case.forgotten { Vec::new() } else { targets };
     let (_audience, audience) = watch::channel(Audience { receivers: known, firing: Vec::new() });
     let (say, said) = std::sync::mpsc::channel();
+    let failing = Arc::new(AtomicUsize::new(usize::MAX));
+    let counted = Arc::clone(&failing);
     let trust = Trust::system().with_file(&all.roots()).unwrap();
     let courier = Courier { trust, name: "probe.example".parse().unwrap(), page: None, pace: PACE };
     let delivery = Delivery {
@@ -109,6 +113,7 @@ async fn play(case: &Case) -> Vec<String> {
         courier,
         audience,
         tell: Box::new(move |what| say.send(what.to_owned()).unwrap()),
+        failing: Box::new(move |receivers| counted.store(receivers, Ordering::SeqCst)),
     };
     let delivering = tokio::spawn(deliver(delivery, cancel));
     let end = Instant::now() + Duration::from_secs(20);
@@ -129,6 +134,11 @@ async fn play(case: &Case) -> Vec<String> {
         faults.push("the delivery ended by itself".to_owned());
     }
     delivering.abort();
+    // Who is to be told and has not taken it, is failing; but not one that nobody configures.
+    let unwell = if case.forgotten { 0 } else { usize::from(case.left > 0) };
+    if failing.load(Ordering::SeqCst) != unwell {
+        faults.push(format!("{} receivers are said to fail, wanted {unwell}", failing.load(Ordering::SeqCst)));
+    }
     for ((receiver, heard), each) in told.iter().zip(&case.receiver) {
         let found: Vec<String> = heard.all().into_iter().map(|(about, _)| about).collect();
         // A receiver that never takes anything is asked for as long as somebody watches.
@@ -164,7 +174,13 @@ async fn who_dies_before_a_notice_is_marked_tells_it_again_under_the_same_key() 
     let (_running, cancel) = watch::channel(false);
     let known = Audience { receivers: vec![receiver.clone()], firing: Vec::new() };
     let (_audience, audience) = watch::channel(known);
-    let delivery = Delivery { archive: Box::new(archive), courier: courier.clone(), audience, tell: Box::new(|_| {}) };
+    let delivery = Delivery {
+        archive: Box::new(archive),
+        courier: courier.clone(),
+        audience,
+        tell: Box::new(|_| {}),
+        failing: Box::new(|_| {}),
+    };
     let delivering = tokio::spawn(deliver(delivery, cancel));
     soon(|| heard.all().len() == 1).await;
     delivering.abort();
@@ -199,7 +215,8 @@ async fn an_alertmanager_hears_of_what_lasts_again_and_again_and_of_nothing_else
     let pace = Pace { again: Duration::from_millis(50), ..PACE };
     let courier = Courier { trust: Trust::system(), name: "probe.example".parse().unwrap(), page: None, pace };
     assert!(archive.due_notices(Timestamp::now(), 1).unwrap().is_empty());
-    let delivery = Delivery { archive: Box::new(archive), courier, audience, tell: Box::new(|_| {}) };
+    let delivery =
+        Delivery { archive: Box::new(archive), courier, audience, tell: Box::new(|_| {}), failing: Box::new(|_| {}) };
     let delivering = tokio::spawn(deliver(delivery, cancel));
     soon(|| heard.all().len() >= 3).await;
     assert!(heard.all().iter().all(|said| said == &heard.all()[0] && said.0 == "opened"), "{:?}", heard.all());
