@@ -10,7 +10,10 @@ use super::{Found, SoFar};
 use crate::record::{Confidence, Diagnosis, DiagnosisKind, Kind, Lookup, LookupError};
 use crate::stage::Stage;
 
-/// Row 2: the resolver answers for no name.
+const MEND: &str =
+    "mend this host's resolver, or name another with --dns; nothing here says anything about the provider";
+
+/// Row 2: the resolver answers for no name, or for none any more.
 pub(super) fn local_dns(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found {
     let mut found = Found::default();
     let asked = &case.ground.lookups;
@@ -24,6 +27,9 @@ pub(super) fn local_dns(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found {
     let about_target = !ours.is_empty() || left.is_empty();
     let holds = if asked.is_empty() { unreachable > 0 && left.is_empty() } else { silent && !theirs && about_target };
     if !holds {
+        if let Some(fell) = Silence::after_answers(asked).filter(|fell| about_target && fell.is_ours(&target)) {
+            found.diagnoses.push(fell_silent(&fell, &target));
+        }
         return found;
     }
     let confidence = if others.is_empty() { Confidence::Medium } else { Confidence::High };
@@ -50,10 +56,70 @@ pub(super) fn local_dns(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found {
     } else {
         d.because.push(format!("{} of them for names that are not the target's", others.len()));
     }
-    d.advice =
-        "mend this host's resolver, or name another with --dns; nothing here says anything about the provider".into();
+    d.advice = MEND.into();
     found.diagnoses.push(d);
     found
+}
+
+/// The questions at the end of a run to which nobody said anything any more.
+struct Silence<'a> {
+    unanswered: Vec<&'a Lookup>,
+}
+
+impl<'a> Silence<'a> {
+    /// From the first question that nobody answered on, where no answer came to any that was put
+    /// later.
+    fn after_answers(asked: &'a [Lookup]) -> Option<Self> {
+        let silent = |l: &&Lookup| matches!(l.error, Some(LookupError::Timeout | LookupError::Unreachable));
+        let last = asked.iter().filter(|l| !silent(l)).map(|l| l.at).max()?;
+        // Of two servers the one that answers makes up for the other.
+        let made_up = |l: &&Lookup| asked.iter().any(|o| !silent(&o) && (&o.name, &o.rtype) == (&l.name, &l.rtype));
+        let mut unanswered: Vec<&Lookup> = asked.iter().filter(silent).filter(|l| !made_up(l)).collect();
+        unanswered.retain(|l| l.at >= last);
+        (!unanswered.is_empty()).then_some(Self { unanswered })
+    }
+
+    /// Whether all these faults are of it.
+    fn is_all_of(&self, faults: &[&Lookup]) -> bool {
+        faults.iter().all(|l| self.unanswered.contains(l))
+    }
+
+    /// Whether it is our resolver that fell silent, and not the target's zone: other names met the
+    /// same, or no server could be reached at all.
+    fn is_ours(&self, target: &Target<'_>) -> bool {
+        let unreachable = |l: &&&Lookup| l.error == Some(LookupError::Unreachable);
+        self.unanswered.iter().all(|l| unreachable(&l)) || self.unanswered.iter().any(|l| !target.owns(l))
+    }
+}
+
+/// The resolver that answered for a while, and then for no name.
+fn fell_silent(silence: &Silence<'_>, target: &Target<'_>) -> Diagnosis {
+    let unanswered = &silence.unanswered;
+    let others = unanswered.iter().filter(|l| !target.owns(l)).count();
+    // The reverse names of our own sources may be in a zone of their own that is out of order.
+    let forward = unanswered.iter().any(|l| !target.owns(l) && !l.rtype.eq_ignore_ascii_case("PTR"));
+    let confidence = if forward { Confidence::High } else { Confidence::Medium };
+    let mut d = diagnosis(DiagnosisKind::LocalDns, confidence);
+    d.stage = Some(Stage::Resolve);
+    d.failed = unanswered.len() as u64;
+    d.tried = d.failed;
+    d.windows = 1;
+    d.because.push(format!(
+        "{} answered at first, and then none of {} for {}: {}",
+        list(unanswered.iter().map(|l| &l.resolver).collect::<BTreeSet<_>>()),
+        plural(d.failed, "question"),
+        list(unanswered.iter().map(|l| host(&l.name)).collect::<BTreeSet<_>>()),
+        errors(unanswered.iter().copied()),
+    ));
+    if others > 0 {
+        d.because.push(format!("{others} of them for names that are not the target's"));
+    }
+    if !forward {
+        d.would_raise.push("a lookup of another name, or a control (--control)".to_owned());
+        d.would_raise.push("another resolver (--dns)".to_owned());
+    }
+    d.advice = MEND.into();
+    d
 }
 
 /// Row 3: a domain that does not exist or takes no mail.
@@ -83,12 +149,20 @@ pub(super) fn receiver_dns_fault(case: &Case<'_>, left: &[&Trial], so_far: &SoFa
         return found;
     }
     let target = Target::new(case);
-    let faults = target.faults();
     let unresolved = case.aside.iter().filter(|t| t.kind == Kind::DnsFailed).count() as u64;
+    // Where the run was stopped, or no server could be asked, what is missing is no fault of theirs.
+    if unresolved == 0 && !case.aside.is_empty() {
+        return found;
+    }
+    let faults = target.faults();
     if faults.is_empty() {
         if unresolved > 0 {
             found.diagnoses.push(unresolved_for_unknown_reasons(case, unresolved));
         }
+        return found;
+    }
+    if Silence::after_answers(&case.ground.lookups).is_some_and(|silence| silence.is_all_of(&faults)) {
+        found.diagnoses.push(silent_to_the_end(case, &faults));
         return found;
     }
     let resolvers: BTreeSet<&String> = faults.iter().map(|l| &l.resolver).collect();
@@ -116,6 +190,22 @@ pub(super) fn receiver_dns_fault(case: &Case<'_>, left: &[&Trial], so_far: &SoFa
     d.advice = "nothing to change on our side: keep the mail queued, and tell the domain's DNS operator".into();
     found.diagnoses.push(d);
     found
+}
+
+/// The target's exchangers met with silence, and nothing was asked behind them.
+fn silent_to_the_end(case: &Case<'_>, faults: &[&Lookup]) -> Diagnosis {
+    let mut d = undecided([DiagnosisKind::LocalDns, DiagnosisKind::ReceiverDnsFault], None);
+    d.stage = Some(Stage::Resolve);
+    (d.failed, d.tried, d.windows) = (faults.len() as u64, faults.len() as u64, 1);
+    d.because.push(format!(
+        "{} did not resolve: {}; nothing that was asked later was answered, of {} or of others",
+        list(faults.iter().map(|l| host(&l.name)).collect::<BTreeSet<_>>()),
+        errors(faults.iter().copied()),
+        visible(case.title()),
+    ));
+    d.would_raise.push("a lookup of another name, or a control (--control)".to_owned());
+    d.would_raise.push("a second resolver (--dns)".to_owned());
+    d
 }
 
 fn unresolved_for_unknown_reasons(case: &Case<'_>, sessions: u64) -> Diagnosis {
