@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::TcpStream;
@@ -71,6 +71,23 @@ pub async fn connect(source: Option<IpAddr>, to: SocketAddr) -> Result<TcpStream
         answered(&tcp).await.map_err(|e| later(&e, to))?;
     }
     Ok(tcp)
+}
+
+/// What has become of the way from `source` to `to` since it was taken: null = it is still there, as
+/// far as this host can tell. The kernel is asked for it by way of a UDP socket; nothing is sent.
+#[must_use]
+pub fn lost(source: IpAddr, to: SocketAddr) -> Option<String> {
+    let asked = UdpSocket::bind((source, 0)).and_then(|socket| socket.connect(to));
+    match asked {
+        Err(e) if e.kind() == io::ErrorKind::AddrNotAvailable => {
+            Some(format!("{source} is no longer an address of this host"))
+        }
+        Err(e) => match at_once(&e, Some(source), to) {
+            ConnectFault::Local(LocalFault::NoRoute, detail) => Some(detail),
+            _ => None,
+        },
+        Ok(()) => None,
+    }
 }
 
 /// Waits for what the network has to say. Whoever resets has accepted before, for the answer to a
@@ -201,6 +218,15 @@ mod tests {
             let ConnectFault::Local(kind, text) = &found else { panic!("{source} to {to}: {found:?}") };
             assert!(*kind == fault && text.contains(detail), "{source} to {to}: {found:?}");
         }
+    }
+
+    #[test]
+    fn an_address_that_is_not_here_is_lost_and_a_port_where_nobody_is_changes_nothing() {
+        let lost = |source: &str, to: &str| lost(source.parse().unwrap(), to.parse().unwrap());
+        assert_eq!(lost("127.0.0.5", "127.0.0.1:1"), None);
+        assert_eq!(lost("192.0.2.7", "127.0.0.1:1").unwrap(), "192.0.2.7 is no longer an address of this host");
+        // What was never a way is not lost.
+        assert_eq!(lost("127.0.0.5", "192.0.2.1:25"), None);
     }
 
     #[test]
