@@ -142,7 +142,14 @@ impl World {
 
     async fn run(self, cancel_after: Option<Duration>) -> (Vec<Session>, Log, Duration) {
         let (clock, (plan, terms)) = (Clock::start(), self.plan());
-        let rules = Rules { run: "run".to_owned(), clock, terms, ledger: Box::new(RunLedger::default()), seed: 7 };
+        let rules = Rules {
+            run: "run".to_owned(),
+            clock,
+            terms,
+            ledger: Box::new(RunLedger::default()),
+            seed: 7,
+            room: usize::MAX,
+        };
         let (stop, cancel) = watch::channel(false);
         if let Some(after) = cancel_after {
             tokio::spawn(async move {
