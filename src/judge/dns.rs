@@ -27,7 +27,7 @@ pub(super) fn local_dns(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found {
     let about_target = !ours.is_empty() || left.is_empty();
     let holds = if asked.is_empty() { unreachable > 0 && left.is_empty() } else { silent && !theirs && about_target };
     if !holds {
-        if let Some(fell) = Silence::after_answers(asked).filter(|fell| about_target && fell.is_ours(&target)) {
+        if let Some(fell) = Silence::after_answers(asked).filter(|fell| fell.is_ours(&target)) {
             found.diagnoses.push(fell_silent(&fell, &target));
         }
         return found;
@@ -85,10 +85,12 @@ impl<'a> Silence<'a> {
     }
 
     /// Whether it is our resolver that fell silent, and not the target's zone: other names met the
-    /// same, or no server could be reached at all.
+    /// same, or no server could be reached at all. The reverse names of our own sources alone say
+    /// nothing: their zones are often out of order, and nothing depends on them.
     fn is_ours(&self, target: &Target<'_>) -> bool {
         let unreachable = |l: &&&Lookup| l.error == Some(LookupError::Unreachable);
-        self.unanswered.iter().all(|l| unreachable(&l)) || self.unanswered.iter().any(|l| !target.owns(l))
+        let ours = self.unanswered.iter().all(|l| unreachable(&l)) || self.unanswered.iter().any(|l| !target.owns(l));
+        ours && self.unanswered.iter().any(|l| forward(l))
     }
 }
 
@@ -96,9 +98,8 @@ impl<'a> Silence<'a> {
 fn fell_silent(silence: &Silence<'_>, target: &Target<'_>) -> Diagnosis {
     let unanswered = &silence.unanswered;
     let others = unanswered.iter().filter(|l| !target.owns(l)).count();
-    // The reverse names of our own sources may be in a zone of their own that is out of order.
-    let forward = unanswered.iter().any(|l| !target.owns(l) && !l.rtype.eq_ignore_ascii_case("PTR"));
-    let confidence = if forward { Confidence::High } else { Confidence::Medium };
+    let others_too = unanswered.iter().any(|l| !target.owns(l) && forward(l));
+    let confidence = if others_too { Confidence::High } else { Confidence::Medium };
     let mut d = diagnosis(DiagnosisKind::LocalDns, confidence);
     d.stage = Some(Stage::Resolve);
     d.failed = unanswered.len() as u64;
@@ -114,7 +115,7 @@ fn fell_silent(silence: &Silence<'_>, target: &Target<'_>) -> Diagnosis {
     if others > 0 {
         d.because.push(format!("{others} of them for names that are not the target's"));
     }
-    if !forward {
+    if !others_too {
         d.would_raise.push("a lookup of another name, or a control (--control)".to_owned());
         d.would_raise.push("another resolver (--dns)".to_owned());
     }
@@ -226,6 +227,11 @@ pub(super) fn exchangers_without_address(case: &Case<'_>) -> Vec<String> {
     let target = Target::new(case);
     names.extend(target.exchangers.iter().filter(|mx| target.is_without_address(mx)).cloned());
     names.into_iter().map(|mx| format!("mx-without-address: {}", visible(&mx))).collect()
+}
+
+/// Whether a name was asked for, and not what an address is called.
+fn forward(l: &Lookup) -> bool {
+    !l.rtype.eq_ignore_ascii_case("PTR")
 }
 
 /// Whether the resolver gave an answer, be it that there is none.
