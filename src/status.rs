@@ -77,8 +77,8 @@ pub const NOT_AS_EXPECTED: &str = "not-as-expected";
 /// - 1: a session failed, or a diagnosis blames the target though no session came about (a domain
 ///   without a mail server). A failed session counts for nothing where the first diagnosis says
 ///   that our own resolver or set-up was, or may have been, at fault: then nothing is known, 3.
-/// - 3: no session says anything; or none failed, but some could not be held for a reason of ours
-///   and the rest does not decide.
+/// - 3: no session says anything; or none failed, but some could not be held, or not be looked up,
+///   for a reason of ours.
 /// - 0: everything else. Sessions that a budget left out do not hide that the others went well.
 #[must_use]
 pub fn exit(tally: Tally, diagnoses: &[Diagnosis]) -> u8 {
@@ -102,6 +102,7 @@ pub fn exit(tally: Tally, diagnoses: &[Diagnosis]) -> u8 {
             }
         }
         (0, 1.., _) => 3,
+        _ if diagnoses.iter().any(ours) => 3,
         (0, 0, 1..) if undecided => 3,
         _ => 0,
     }
@@ -141,6 +142,7 @@ mod tests {
             (3, 0, 1, 0, "local-config healthy", 3),
             (3, 0, 0, 1, "healthy", 0),
             (3, 0, 0, 1, "undecided", 3),
+            (3, 0, 0, 0, "local-dns", 3),
         ] {
             let diagnoses: Vec<_> = kinds.split_whitespace().map(|kind| diagnosis(kind.parse().unwrap())).collect();
             let tally = Tally { completed, failed, local, skipped };

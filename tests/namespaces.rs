@@ -310,7 +310,9 @@ impl World {
         assert!(heard.any(|line| line.contains("listening")), "the server is up");
         let child = command.spawn().unwrap();
         assert!(heard.any(|line| line.contains("hangs")), "somebody came so far");
-        near.iter().for_each(|line| self.shell(false, line));
+        for line in near {
+            self.shell(false, line);
+        }
         let output = child.wait_with_output().unwrap();
         server.kill().unwrap();
         server.wait().unwrap();
@@ -430,7 +432,7 @@ fn short(diagnosis: &Value) -> String {
         values.flat_map(|value| [" ", value]).collect::<String>()
     };
     let word = |field: &str| diagnosis[field].as_str().unwrap_or("-").to_owned();
-    let units = ["sources", "addresses", "candidates", "notes"].map(|field| words(field)).concat();
+    let units = ["sources", "addresses", "candidates", "notes"].map(words).concat();
     format!("{} {}{units}", word("kind"), word("confidence"))
 }
 

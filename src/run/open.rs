@@ -164,7 +164,10 @@ fn broken(stage: Stage, fault: Fault, took: Duration) -> Learned {
 fn whose(fault: Fault, source: Option<IpAddr>, to: SocketAddr) -> Fault {
     let may_be_ours = matches!(fault, Fault::TimedOut | Fault::Closed | Fault::Reset | Fault::Unreachable(_));
     let lost = source.filter(|_| may_be_ours).and_then(|source| wire::lost(source, to));
-    lost.map_or_else(|| fault.clone(), |lost| Fault::Local(format!("{lost}; until that showed: {fault}")))
+    match lost {
+        Some(lost) => Fault::Local(format!("{lost}; until that showed: {fault}")),
+        None => fault,
+    }
 }
 
 fn connect_fault(fault: ConnectFault) -> Fault {

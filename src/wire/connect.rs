@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::TcpStream;
@@ -77,8 +77,12 @@ pub async fn connect(source: Option<IpAddr>, to: SocketAddr) -> Result<TcpStream
 /// far as this host can tell. The kernel is asked for it by way of a UDP socket; nothing is sent.
 #[must_use]
 pub fn lost(source: IpAddr, to: SocketAddr) -> Option<String> {
-    let asked = UdpSocket::bind((source, 0)).and_then(|socket| socket.connect(to));
-    match asked {
+    let ask = || {
+        let socket = Socket::new(Domain::for_address(to), Type::DGRAM, Some(Protocol::UDP))?;
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+        socket.connect(&to.into())
+    };
+    match ask() {
         Err(e) if e.kind() == io::ErrorKind::AddrNotAvailable => {
             Some(format!("{source} is no longer an address of this host"))
         }
