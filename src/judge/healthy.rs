@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use super::case::Case;
 use super::dns;
-use super::sentences::{connections, diagnosis, list, percent, undecided, visible};
+use super::sentences::{connections, diagnosis, list, percent, plural, undecided, visible};
 use super::statistics::{could_have_missed, sample_size};
 use super::time::windows;
 use super::trial::Trial;
@@ -110,5 +110,13 @@ pub(super) fn healthy(clean: &[Clean]) -> Option<Diagnosis> {
     d.would_raise.extend(sizes.into_iter().map(|(n, rate)| format!("{n} connections, to exclude a fault of {rate} %")));
     d.advice = "nothing to do".into();
     d.notes = clean.iter().flat_map(|c| c.notes.iter().cloned()).collect();
+    if !d.notes.is_empty() {
+        // No session could have found it, so it is no trial; but it is not as it should be either.
+        let unresolved = plural(d.notes.len() as u64, "exchanger");
+        d.because.push(format!(
+            "beside that, {unresolved} did not resolve, which counts as failed: mail goes to the others"
+        ));
+        d.advice = "nothing to do on our side; the domain's owner should mend its MX records".into();
+    }
     Some(d)
 }
