@@ -44,6 +44,9 @@ struct Case {
     /// is empty and was not written by `near` cannot be loaded, and is served as such.
     #[serde(default)]
     dns: BTreeMap<String, BTreeMap<String, String>>,
+    /// An Unbound at this address that asks the other one.
+    #[serde(default)]
+    unbound: BTreeMap<String, String>,
     /// What listens on port 25 of every address over there.
     smtp: Option<Smtp>,
     /// What stands behind `mxprobe`. What it does not say is said for it: `--dns 192.0.2.53`,
@@ -138,7 +141,7 @@ fn every_case_is_as_said() {
 /// This very test, as a process in namespaces that are taken down with it.
 fn apart(path: &Path, index: usize) -> Output {
     Command::new("unshare")
-        .args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
+        .args(["--net", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"])
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", "one_case", "--ignored", "--nocapture"])
         .env("MXPROBE_TEST_CASE", path)
@@ -194,6 +197,7 @@ impl World {
         case.near.iter().for_each(|line| world.shell(false, line));
         case.far.iter().for_each(|line| world.shell(true, line));
         case.dns.iter().for_each(|(address, zones)| world.knot(address, zones));
+        case.unbound.iter().for_each(|(address, behind)| world.unbound(address, behind));
         match &case.smtp {
             None | Some(Smtp::Hangs { .. }) => {}
             Some(Smtp::Sink) => world.sink(),
@@ -256,6 +260,18 @@ impl World {
         command.arg("-c").arg(dir.join("knot.conf"));
         let on = if address.contains(':') { format!("[{address}]:53") } else { format!("{address}:53") };
         self.part(command, &on);
+    }
+
+    fn unbound(&mut self, address: &str, behind: &str) {
+        let conf = format!(
+            "server:\n interface: {address}\n access-control: 0.0.0.0/0 allow\n chroot: \"\"\n username: \"\"\n pidfile: \"\"\n \
+             use-syslog: no\n module-config: iterator\n num-threads: 1\nremote-control:\n control-enable: no\n\
+             forward-zone:\n name: .\n forward-addr: {behind}\n"
+        );
+        std::fs::write(self.dir.path().join("unbound.conf"), conf).unwrap();
+        let mut command = self.at(true, "unbound");
+        command.args(["-d", "-c", "unbound.conf"]);
+        self.part(command, &format!("{address}:53"));
     }
 
     fn sink(&mut self) {

@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::case::{Case, host};
 use super::sentences::{diagnosis, list, plural, undecided, visible};
 use super::trial::Trial;
-use super::{Found, SoFar};
+use super::{Found, SoFar, silence};
 use crate::record::{Confidence, Diagnosis, DiagnosisKind, Kind, Lookup, LookupError};
 use crate::stage::Stage;
 
-const MEND: &str =
+pub(super) const MEND: &str =
     "mend this host's resolver, or name another with --dns; nothing here says anything about the provider";
 
 /// Row 2: the resolver answers for no name, or for none any more.
@@ -27,9 +27,7 @@ pub(super) fn local_dns(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found {
     let about_target = !ours.is_empty() || left.is_empty();
     let holds = if asked.is_empty() { unreachable > 0 && left.is_empty() } else { silent && !theirs && about_target };
     if !holds {
-        if let Some(fell) = Silence::after_answers(asked).filter(|fell| fell.is_ours(&target)) {
-            found.diagnoses.push(fell_silent(&fell, &target));
-        }
+        found.diagnoses.extend(silence::of_ours(asked, &target));
         return found;
     }
     let confidence = if others.is_empty() { Confidence::Medium } else { Confidence::High };
@@ -59,68 +57,6 @@ pub(super) fn local_dns(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found {
     d.advice = MEND.into();
     found.diagnoses.push(d);
     found
-}
-
-/// The questions at the end of a run to which nobody said anything any more.
-struct Silence<'a> {
-    unanswered: Vec<&'a Lookup>,
-}
-
-impl<'a> Silence<'a> {
-    /// From the first question that nobody answered on, where no answer came to any that was put
-    /// later.
-    fn after_answers(asked: &'a [Lookup]) -> Option<Self> {
-        let silent = |l: &&Lookup| matches!(l.error, Some(LookupError::Timeout | LookupError::Unreachable));
-        let last = asked.iter().filter(|l| !silent(l)).map(|l| l.at).max()?;
-        // Of two servers the one that answers makes up for the other.
-        let made_up = |l: &&Lookup| asked.iter().any(|o| !silent(&o) && (&o.name, &o.rtype) == (&l.name, &l.rtype));
-        let mut unanswered: Vec<&Lookup> = asked.iter().filter(silent).filter(|l| !made_up(l)).collect();
-        unanswered.retain(|l| l.at >= last);
-        (!unanswered.is_empty()).then_some(Self { unanswered })
-    }
-
-    /// Whether all these faults are of it.
-    fn is_all_of(&self, faults: &[&Lookup]) -> bool {
-        faults.iter().all(|l| self.unanswered.contains(l))
-    }
-
-    /// Whether it is our resolver that fell silent, and not the target's zone: other names met the
-    /// same, or no server could be reached at all. The reverse names of our own sources alone say
-    /// nothing: their zones are often out of order, and nothing depends on them.
-    fn is_ours(&self, target: &Target<'_>) -> bool {
-        let unreachable = |l: &&&Lookup| l.error == Some(LookupError::Unreachable);
-        let ours = self.unanswered.iter().all(|l| unreachable(&l)) || self.unanswered.iter().any(|l| !target.owns(l));
-        ours && self.unanswered.iter().any(|l| forward(l))
-    }
-}
-
-/// The resolver that answered for a while, and then for no name.
-fn fell_silent(silence: &Silence<'_>, target: &Target<'_>) -> Diagnosis {
-    let unanswered = &silence.unanswered;
-    let others = unanswered.iter().filter(|l| !target.owns(l)).count();
-    let others_too = unanswered.iter().any(|l| !target.owns(l) && forward(l));
-    let confidence = if others_too { Confidence::High } else { Confidence::Medium };
-    let mut d = diagnosis(DiagnosisKind::LocalDns, confidence);
-    d.stage = Some(Stage::Resolve);
-    d.failed = unanswered.len() as u64;
-    d.tried = d.failed;
-    d.windows = 1;
-    d.because.push(format!(
-        "{} answered at first, and then none of {} for {}: {}",
-        list(unanswered.iter().map(|l| &l.resolver).collect::<BTreeSet<_>>()),
-        plural(d.failed, "question"),
-        list(unanswered.iter().map(|l| host(&l.name)).collect::<BTreeSet<_>>()),
-        errors(unanswered.iter().copied()),
-    ));
-    if others > 0 {
-        d.because.push(format!("{others} of them for names that are not the target's"));
-    }
-    if !others_too {
-        d.would_raise.push("a lookup of another name, or a control (--control)".to_owned());
-        d.would_raise.push("another resolver (--dns)".to_owned());
-    }
-    d.advice = MEND.into();
-    d
 }
 
 /// Row 3: a domain that does not exist or takes no mail.
@@ -162,8 +98,8 @@ pub(super) fn receiver_dns_fault(case: &Case<'_>, left: &[&Trial], so_far: &SoFa
         }
         return found;
     }
-    if Silence::after_answers(&case.ground.lookups).is_some_and(|silence| silence.is_all_of(&faults)) {
-        found.diagnoses.push(silent_to_the_end(case, &faults));
+    if let Some(open) = silence::of_anybodys(case, &faults) {
+        found.diagnoses.push(open);
         return found;
     }
     let resolvers: BTreeSet<&String> = faults.iter().map(|l| &l.resolver).collect();
@@ -193,22 +129,6 @@ pub(super) fn receiver_dns_fault(case: &Case<'_>, left: &[&Trial], so_far: &SoFa
     found
 }
 
-/// The target's exchangers met with silence, and nothing was asked behind them.
-fn silent_to_the_end(case: &Case<'_>, faults: &[&Lookup]) -> Diagnosis {
-    let mut d = undecided([DiagnosisKind::LocalDns, DiagnosisKind::ReceiverDnsFault], None);
-    d.stage = Some(Stage::Resolve);
-    (d.failed, d.tried, d.windows) = (faults.len() as u64, faults.len() as u64, 1);
-    d.because.push(format!(
-        "{} did not resolve: {}; nothing that was asked later was answered, of {} or of others",
-        list(faults.iter().map(|l| host(&l.name)).collect::<BTreeSet<_>>()),
-        errors(faults.iter().copied()),
-        visible(case.title()),
-    ));
-    d.would_raise.push("a lookup of another name, or a control (--control)".to_owned());
-    d.would_raise.push("a second resolver (--dns)".to_owned());
-    d
-}
-
 fn unresolved_for_unknown_reasons(case: &Case<'_>, sessions: u64) -> Diagnosis {
     use DiagnosisKind::{BadTarget, LocalDns, ReceiverDnsFault};
     let mut d = undecided([LocalDns, BadTarget, ReceiverDnsFault], None);
@@ -229,17 +149,12 @@ pub(super) fn exchangers_without_address(case: &Case<'_>) -> Vec<String> {
     names.into_iter().map(|mx| format!("mx-without-address: {}", visible(&mx))).collect()
 }
 
-/// Whether a name was asked for, and not what an address is called.
-fn forward(l: &Lookup) -> bool {
-    !l.rtype.eq_ignore_ascii_case("PTR")
-}
-
 /// Whether the resolver gave an answer, be it that there is none.
-fn answers(l: &Lookup) -> bool {
+pub(super) fn answers(l: &Lookup) -> bool {
     matches!(l.error, None | Some(LookupError::Nxdomain | LookupError::Nodata))
 }
 
-fn errors<'a>(lookups: impl IntoIterator<Item = &'a Lookup>) -> String {
+pub(super) fn errors<'a>(lookups: impl IntoIterator<Item = &'a Lookup>) -> String {
     let mut counts: BTreeMap<LookupError, u64> = BTreeMap::new();
     for error in lookups.into_iter().filter_map(|l| l.error) {
         *counts.entry(error).or_default() += 1;
@@ -248,7 +163,7 @@ fn errors<'a>(lookups: impl IntoIterator<Item = &'a Lookup>) -> String {
 }
 
 /// The target's names, and what was asked about them.
-struct Target<'a> {
+pub(super) struct Target<'a> {
     domain: Option<String>,
     exchangers: BTreeSet<String>,
     lookups: Vec<&'a Lookup>,
@@ -268,7 +183,7 @@ impl<'a> Target<'a> {
     }
 
     /// Whether a lookup is about the target's zone.
-    fn owns(&self, l: &Lookup) -> bool {
+    pub(super) fn owns(&self, l: &Lookup) -> bool {
         let name = host(&l.name);
         let within = |zone: &str| name == zone || name.strip_suffix(zone).is_some_and(|rest| rest.ends_with('.'));
         self.domain.as_deref().is_some_and(within) || self.exchangers.iter().any(|mx| within(mx))

@@ -188,8 +188,9 @@ async fn name_of(probe: &Probe, source: IpAddr, dns: &Dns) -> EhloName {
     }
 }
 
-/// This host's own name, where it is a full one.
+/// This host's own name, where it is a full one: servers refuse others (RFC 5321, section 2.3.5),
+/// and it would be read as their refusal.
 fn host_name() -> Option<Host> {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
-    name.trim().parse().ok()
+    name.trim().parse().ok().filter(|name: &Host| name.as_str().contains('.'))
 }
