@@ -323,3 +323,19 @@ async fn whichever_output_is_full_the_other_is_whole() {
         assert!(output.stdout.ends_with(b"\n") && output.stdout.len() > 40, "{format}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_closes_our_outputs_closes_nothing_else() {
+    let (provider, directory) = (provider().await, tempfile::tempdir().unwrap());
+    for closed in [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"] {
+        let record = directory.path().join("run.jsonl");
+        let whole = run(&provider, provider.dns(), None, &record);
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("exec \"$0\" \"$@\" {closed}"), env!("CARGO_BIN_EXE_mxprobe")]);
+        let status = command.args(whole.get_args().skip(3)).env("MXPROBE_FORMAT", "jsonl").output().unwrap().status;
+        assert_eq!(status.code(), Some(0), "{closed}");
+        let recorded = std::fs::read_to_string(&record).unwrap();
+        // No session took the place of an output, to be written into.
+        assert_eq!(recorded.matches("\"kind\":\"completed\"").count(), SESSIONS, "{closed}: {recorded}");
+    }
+}
