@@ -86,8 +86,8 @@ enum Smtp {
     Sink,
     /// Postfix, with these lines in its main.cf.
     Postfix(String),
-    /// A server that answers nothing any more once it hears this; then these shell lines are run at
-    /// our end.
+    /// A server that answers nothing any more once it hears this, or in the midst of a `handshake`;
+    /// then these shell lines are run at our end.
     Hangs { at: String, near: Vec<String> },
 }
 
@@ -468,6 +468,7 @@ fn hanging_server() {
 /// Serves one session, or the beginning of it; then it is to be held open.
 fn serve(stream: TcpStream, hang_at: &mut Option<String>) -> Option<TcpStream> {
     let mut commands = BufReader::new(stream);
+    let shakes = hang_at.as_ref().is_some_and(|at| at == "handshake");
     let mut reply = "220 mx.test ESMTP";
     let mut command = String::new();
     loop {
@@ -482,7 +483,16 @@ fn serve(stream: TcpStream, hang_at: &mut Option<String>) -> Option<TcpStream> {
             return None;
         }
         command.clear();
+        if verb == "STARTTLS" {
+            command.push_str("handshake");
+            continue;
+        }
         commands.read_line(&mut command).ok().filter(|&n| n > 0)?;
-        reply = if command.starts_with("QUIT") { "221 bye" } else { "250 ok" };
+        reply = match command.get(..4) {
+            Some("QUIT") => "221 bye",
+            Some("STAR") => "220 go on",
+            Some("EHLO") if shakes => "250 STARTTLS",
+            _ => "250 ok",
+        };
     }
 }

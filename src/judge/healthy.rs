@@ -12,6 +12,7 @@ use super::statistics::{could_have_missed, sample_size};
 use super::time::windows;
 use super::trial::Trial;
 use crate::record::{Confidence, Diagnosis, DiagnosisKind, Kind, Role};
+use crate::smtp::fault::Fault;
 use crate::stage::Stage;
 
 /// A target at which nothing of ours failed.
@@ -50,14 +51,22 @@ impl Clean {
 
 fn nothing_tried(case: &Case<'_>) -> Diagnosis {
     let mut d = undecided([DiagnosisKind::LocalConfig, DiagnosisKind::Healthy], None);
-    let skipped = case.aside.iter().filter(|t| t.kind == Kind::Skipped).count() as u64;
+    let left_out = || case.aside.iter().filter(|t| t.kind == Kind::Skipped);
+    let skipped = left_out().count() as u64;
+    let cancelled = Fault::Cancelled.to_string();
+    let stopped = skipped > 0 && left_out().all(|t| t.detail.is_some_and(|d| case.names().text(d) == cancelled));
     d.because.push(if skipped > 0 {
         format!("all {} to {} were skipped: nothing was tried", connections(skipped), visible(case.title()))
     } else {
         "there is no session in the evidence: nothing was tried".to_owned()
     });
-    d.would_raise.push("one session per source and address, once rest and budget allow".to_owned());
-    d.advice = "run it again when the sources have rested".into();
+    if stopped {
+        d.would_raise.push("a run that is not stopped".to_owned());
+        d.advice = "run it again".into();
+    } else {
+        d.would_raise.push("one session per source and address, once rest and budget allow".to_owned());
+        d.advice = "run it again when the sources have rested".into();
+    }
     d
 }
 
