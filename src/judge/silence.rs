@@ -13,15 +13,15 @@ use crate::stage::Stage;
 /// A silence that is our resolver's.
 pub(super) fn of_ours(asked: &[Lookup], target: &Target<'_>) -> Option<Diagnosis> {
     // Reverse names may be this host's own to answer, and so no sign of life.
-    let names = Silence::after_answers(asked.iter().filter(|l| forward(l)));
-    let all = Silence::after_answers(asked.iter());
+    let names = Silence::after_answers(&asked.iter().filter(|l| forward(l)).collect::<Vec<_>>());
+    let all = Silence::after_answers(&asked.iter().collect::<Vec<_>>());
     let fell = names.filter(|fell| fell.has_others(target)).or(all.filter(|fell| fell.is_ours(target)))?;
     Some(fell_silent(&fell, target))
 }
 
 /// A silence that the target's exchangers met with, and nothing was asked behind them.
 pub(super) fn of_anybodys(case: &Case<'_>, faults: &[&Lookup]) -> Option<Diagnosis> {
-    let silence = Silence::after_answers(case.ground.lookups.iter())?;
+    let silence = Silence::after_answers(&case.ground.lookups.iter().collect::<Vec<_>>())?;
     silence.is_all_of(faults).then(|| silent_to_the_end(case, faults))
 }
 
@@ -32,15 +32,19 @@ struct Silence<'a> {
 
 impl<'a> Silence<'a> {
     /// From the first question on that nobody answered, where no answer came to any put later.
-    fn after_answers(asked: impl Iterator<Item = &'a Lookup> + Clone) -> Option<Self> {
-        let last = asked.clone().filter(|l| answers(l)).map(|l| l.at).max()?;
+    fn after_answers(asked: &[&'a Lookup]) -> Option<Self> {
+        let last = asked.iter().copied().filter(|l| answers(l)).map(|l| l.at).max()?;
         // Of two servers the one that answers makes up for the other. A server that will not tell
         // one type of a name whose other it tells is none that fell silent.
-        let lost = |l: &Lookup| matches!(l.error, Some(LookupError::Timeout | LookupError::Unreachable));
-        let same = |l: &Lookup, o: &Lookup| o.name == l.name && (o.rtype == l.rtype || !lost(l));
-        let made_up = |l: &Lookup| asked.clone().any(|o| answers(o) && same(l, o));
+        let answered = || asked.iter().copied().filter(|l| answers(l));
+        let names: BTreeSet<&str> = answered().map(|l| &*l.name).collect();
+        let types: BTreeSet<(&str, &str)> = answered().map(|l| (&*l.name, &*l.rtype)).collect();
+        let made_up = |l: &Lookup| match l.error {
+            Some(LookupError::Timeout | LookupError::Unreachable) => types.contains(&(&*l.name, &*l.rtype)),
+            _ => names.contains(&*l.name),
+        };
         let unanswered: Vec<&Lookup> =
-            asked.clone().filter(|l| l.at >= last && !answers(l)).filter(|l| !made_up(l)).collect();
+            asked.iter().copied().filter(|l| l.at >= last && !answers(l) && !made_up(l)).collect();
         (!unanswered.is_empty()).then_some(Self { unanswered })
     }
 
