@@ -6,6 +6,8 @@
 //! and swaks, sent from the same source to the same address, must end at the same stage with the
 //! same code.
 
+#[path = "real/finger.rs"]
+mod finger;
 #[path = "real/log.rs"]
 mod log;
 #[path = "real/milter.rs"]
@@ -50,6 +52,11 @@ struct Case {
     /// What the milter answers when Postfix asks it about a source of this case.
     #[serde(default)]
     milter: BTreeMap<milter::Event, milter::Answer>,
+    /// What posttls-finger says of the domain, where it is at hand.
+    finger: Option<String>,
+    /// Left out where there is no resolver that validates.
+    #[serde(default)]
+    needs_resolver: bool,
     /// What makes swaks do the same; without it there is nothing to compare.
     swaks: Option<Vec<String>>,
     /// The addresses that each source has a session with; none where no address is known.
@@ -94,6 +101,10 @@ struct End {
     /// The least and the most milliseconds that a stage may take; default: [`QUICK`].
     #[serde(default)]
     takes: BTreeMap<String, [f64; 2]>,
+    /// How the TLSA record begins that vouches for it.
+    dane: Option<String>,
+    /// What the detail has in it.
+    detail: Option<String>,
 }
 
 fn aol() -> String {
@@ -118,7 +129,12 @@ fn cases() {
         let table: File = toml::from_str(&std::fs::read_to_string(&path).unwrap())
             .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         for case in table.case {
-            let faults = parts.play(&case);
+            if case.needs_resolver && parts.resolver.is_none() {
+                println!("left out {}: no resolver that validates", case.name);
+                continue;
+            }
+            let mut faults = parts.play(&case);
+            faults.extend(parts.second_opinion(&case));
             println!("{} {}", if faults.is_empty() { "as said " } else { "NOT SO  " }, case.name);
             wrong.extend(faults.into_iter().map(|fault| format!("{}: {fault}", case.name)));
             played += 1;
@@ -145,6 +161,8 @@ struct Parts {
     /// A port that nothing listens on.
     closed: String,
     milter: Milter,
+    /// A resolver that validates, on port 53.
+    resolver: Option<String>,
 }
 
 impl Parts {
@@ -158,6 +176,7 @@ impl Parts {
             port: var("MXPROBE_REAL_PORT"),
             closed: var("MXPROBE_REAL_CLOSED"),
             milter: Milter::start(&var("MXPROBE_REAL_MILTER")),
+            resolver: std::env::var("MXPROBE_REAL_RESOLVER").ok(),
         }
     }
 
@@ -256,7 +275,10 @@ impl Parts {
         for to in &case.to {
             command.args(["--to", to]);
         }
-        command.args(case.flags.iter().map(|flag| flag.replace("CLOSED", &self.closed)));
+        let (anchor, resolver) = (self.dir.join("root.key"), self.resolver.as_deref().unwrap_or_default());
+        let places = [("CLOSED", self.closed.as_str()), ("ANCHOR", anchor.to_str().unwrap()), ("RESOLVER", resolver)];
+        let fill = |flag: &String| places.iter().fold(flag.clone(), |flag, (name, value)| flag.replace(name, value));
+        command.args(case.flags.iter().map(fill));
         command.env("XDG_STATE_HOME", self.dir.join("state"));
         command.output().unwrap()
     }
@@ -272,6 +294,16 @@ impl Parts {
         stream.read_to_end(&mut Vec::new()).unwrap();
         let (seen, out_of_turn) = self.log.since(before, 1);
         assert!(!out_of_turn.is_empty(), "{seen:?}, and nothing amiss");
+    }
+
+    /// What of Postfix's own verdict is not as the case says.
+    fn second_opinion(&self, case: &Case) -> Option<String> {
+        let (wanted, _) = case.finger.as_ref().zip(self.resolver.as_ref())?;
+        let before = self.log.size();
+        let said = finger::verdict(&self.dir, &format!("{}:{}", case.domain, self.port));
+        // What it did is on record before the next case looks.
+        self.log.since(before, 1);
+        (!said.contains(wanted)).then(|| format!("posttls-finger does not say {wanted:?}:\n{said}"))
     }
 }
 
@@ -371,6 +403,13 @@ fn differs(session: &Value, end: &End) -> Option<String> {
         if !steps.get(stage).is_some_and(|ms| (least..=most).contains(ms)) {
             let _ = write!(text, "{stage} took {:?} ms, wanted {least} to {most}; ", steps.get(stage));
         }
+    }
+    let has = |field: &Value, wanted: &str| field.as_str().is_some_and(|text| text.contains(wanted));
+    if let Some(wanted) = end.dane.as_ref().filter(|wanted| !has(&session["tls"]["dane"], wanted)) {
+        let _ = write!(text, "tls.dane {}, wanted {wanted:?}; ", session["tls"]["dane"]);
+    }
+    if let Some(wanted) = end.detail.as_ref().filter(|wanted| !has(&session["detail"], wanted)) {
+        let _ = write!(text, "detail {}, wanted {wanted:?}; ", session["detail"]);
     }
     (!text.is_empty()).then(|| format!("{} to {}: {text}{session}", session["source"], session["address"]))
 }
