@@ -24,8 +24,8 @@
 //! | lines to what is on record, and back | [`history::archive::Archive`] |
 //!
 //! A refusal, a timeout, a broken handshake is a value; an `Err` means that *we* could not do our
-//! part. Everything but `dns`, `wire`, `drive`, `run`, `history`, `sim` and the faces is pure: no
-//! socket, no clock, no chance.
+//! part. Everything but `dns`, `wire`, `drive`, `preflight`, `run`, `history`, `sim` and the faces is
+//! pure: no socket, no clock, no chance.
 //!
 //! # The levels
 //!
@@ -33,9 +33,9 @@
 //!
 //! 0. words: `words`, `stage`, `address`, `source`, `duration`, `timeouts`, `visible`
 //! 1. the protocol, without a socket: `smtp`
-//! 2. probing as values: `probe`, `limits`, `plan`, `outcome`, `record`, `catalog`, `report`,
-//!    `explain`, `reproduce`, `judge`, `diff`, `ledger`, `status`
-//! 3. the world: `dns`, `wire`, `drive`, `run`, `history`, `sim`
+//! 2. probing as values: `dane`, `policy`, `probe`, `limits`, `plan`, `outcome`, `record`,
+//!    `catalog`, `report`, `explain`, `reproduce`, `judge`, `diff`, `ledger`, `status`
+//! 3. the world: `dns`, `wire`, `drive`, `preflight`, `run`, `history`, `sim`
 //! 4. the faces: `cli`, `commands`, `sink`
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
@@ -46,6 +46,7 @@ pub mod catalog;
 pub mod cli;
 #[expect(clippy::disallowed_methods, reason = "they read the clock and the environment where a command begins")]
 pub mod commands;
+pub mod dane;
 pub mod diff;
 #[expect(clippy::disallowed_methods, reason = "it asks over the network and takes the time")]
 pub mod dns;
@@ -59,6 +60,8 @@ pub mod ledger;
 pub mod limits;
 pub mod outcome;
 pub mod plan;
+pub mod policy;
+pub mod preflight;
 pub mod probe;
 pub mod record;
 pub mod report;

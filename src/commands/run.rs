@@ -13,14 +13,14 @@ use super::{Done, Failure, catalog, runtime};
 use crate::catalog::Catalog;
 use crate::cli::args::{History, RunOptions};
 use crate::cli::run::RunArgs;
-use crate::dns::Dns;
+use crate::dns::{Anchors, Dns};
 use crate::history::keeper::Keeper;
 use crate::history::ledger::{StoreLedger, Tell};
 use crate::history::unkept::Unkept;
 use crate::ledger::{Ledger, RunLedger};
 use crate::probe::Probe;
 use crate::record::Diagnosis;
-use crate::run::{self, Sampling, Setup};
+use crate::run::{self, RunError, Sampling, Setup};
 use crate::stage::Stage;
 use crate::visible::visible;
 use crate::wire::Trust;
@@ -31,7 +31,7 @@ pub(super) fn run(args: RunArgs) -> Done {
     let ledger = ledger(&options);
     show.keep(keeper(&options, &*ledger));
     let probes = probes.into_iter().map(Arc::<Probe>::new).collect();
-    let setup = setup(&options, probes, catalog(&options.catalogue)?, ledger);
+    let setup = setup(&options, probes, catalog(&options.catalogue)?, ledger)?;
     runtime()?.block_on(async { Ok(shown(setup, show).await?.status) })
 }
 
@@ -41,19 +41,27 @@ pub(super) fn setup(
     probes: Vec<Arc<Probe>>,
     catalog: &'static Catalog,
     ledger: Box<dyn Ledger>,
-) -> Setup {
+) -> Result<Setup, Failure> {
     let patience = probes.iter().map(|probe| probe.timeouts.get(Stage::Resolve)).max().unwrap_or_default();
-    Setup {
-        dns: Dns::new(&options.dns, patience),
+    let dns = Dns::new(&options.dns, patience);
+    let dns = match &options.trust_anchor {
+        Some(file) => {
+            dns.anchored(Anchors::from_file(file).map_err(|e| Failure::config(format!("--trust-anchor: {e}")))?)
+        }
+        None => dns,
+    };
+    Ok(Setup {
+        dns,
         trust: Trust::system(),
         ledger,
         catalog,
         seed: options.seed.unwrap_or_else(|| rand::rng().random_range(0..1 << 48)),
+        dane: false,
         dry_run: options.dry_run,
         transcript: options.transcript,
         simulated: false,
         probes,
-    }
+    })
 }
 
 /// Puts the run on record, where that is wanted. Of a history that cannot be opened the ledger tells.
@@ -109,7 +117,8 @@ pub(super) async fn shown_as(setup: Setup, sampling: Option<Sampling>, show: Sho
     let nagios = shown.nagios;
     let status = match (summary, shown.failure) {
         (Err(error), _) => {
-            return Err(Failure { status: if nagios.is_some() { 3 } else { 2 }, ..Failure::config(error) });
+            let ours = matches!(error, RunError::Ours(_)) || nagios.is_some();
+            return Err(Failure { status: if ours { 3 } else { 2 }, ..Failure::config(error) });
         }
         (Ok(_), Some(failure)) => failure.status,
         (Ok(_), None) if dry_run || shown.unread => 0,
