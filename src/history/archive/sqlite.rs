@@ -158,6 +158,10 @@ impl Archive for StoreArchive {
         self.write(|transaction, _| incidents::failed(transaction, id, next, why))
     }
 
+    fn notice_refused(&mut self, id: u64, why: &str) -> Result<(), HistoryError> {
+        self.write(|transaction, _| incidents::refused(transaction, id, why))
+    }
+
     fn hours(&mut self, filter: &Filter) -> Result<Vec<Hour>, HistoryError> {
         self.read(|db| hours::hours(db, filter))
     }
