@@ -21,9 +21,13 @@ use crate::record::{Lookup, LookupError};
 use crate::words::words;
 
 mod ask;
+mod dane;
+mod dnssec;
 mod name;
+mod records;
 mod resolvers;
 
+pub use dnssec::{AnchorError, Anchors};
 use name::{dns_name, shown_name};
 use resolvers::{Resolvers, weightiest};
 
@@ -31,12 +35,15 @@ use resolvers::{Resolvers, weightiest};
 const MOST_EXCHANGERS: usize = 64;
 /// Addresses kept of one exchanger.
 const MOST_ADDRESSES: usize = 256;
+/// How long a sign of life is waited for.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 
 /// The resolvers, and what they have been asked. Clones share both.
 #[derive(Clone)]
 pub struct Dns {
     resolvers: Arc<Resolvers>,
     timeout: Duration,
+    anchors: Anchors,
 }
 
 /// Where a domain's mail goes.
@@ -130,7 +137,13 @@ impl Dns {
     /// `/etc/resolv.conf`. `timeout` is the total for one call of the methods below.
     #[must_use]
     pub fn new(servers: &[SocketAddr], timeout: Duration) -> Self {
-        Self { resolvers: Arc::new(Resolvers::new(servers)), timeout }
+        Self { resolvers: Arc::new(Resolvers::new(servers)), timeout, anchors: Anchors::default() }
+    }
+
+    /// The same with other keys to start proofs from than the root zone's.
+    #[must_use]
+    pub fn anchored(self, anchors: Anchors) -> Self {
+        Self { anchors, ..self }
     }
 
     /// The resolvers asked, in order.
@@ -192,6 +205,16 @@ impl Dns {
             })
             .collect();
         if names.is_empty() { Err(LookupError::Nodata) } else { Ok(names) }
+    }
+
+    /// Where the last questions met with silence, though others were answered before: one more that
+    /// is nobody's in particular, after the root's name servers. A resolver that is still there knows
+    /// them or refuses; so the record tells one that is gone from a zone that is silent.
+    pub async fn ask_for_a_sign_of_life(&self) {
+        if self.resolvers.fell_silent() {
+            let deadline = Instant::now() + self.timeout.min(SIGN_OF_LIFE);
+            self.resolvers.lookup(&Name::root(), RecordType::NS, deadline).await;
+        }
     }
 
     /// Takes what has been asked since the last call: one line per question and server, in the
@@ -275,7 +298,7 @@ impl Dns {
         if addresses.is_empty() {
             return Resolved { addresses: Err(weightiest(&failed)), notes };
         }
-        if failed.iter().any(|&error| !matches!(error, LookupError::Nodata | LookupError::Nxdomain)) {
+        if failed.iter().any(|error| !error.is_denial()) {
             notes.push(Note::Partial);
         }
         Resolved { addresses: Ok(addresses), notes }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 pub mod archive;
+pub mod keeper;
 pub mod ledger;
 mod page;
 mod schema;

@@ -21,12 +21,15 @@
 //! | evidence to diagnoses | [`judge::judge`] |
 //! | a schedule to its rounds | [`schedule::Timetable`] |
 //! | rounds to incidents | [`incident::Tracker`] |
+//! | an incident to those it concerns | [`alert::Notice`], [`alert::deliver`] |
 //! | a bounce, a log, a sentence to reports | [`report::Reader`], [`report::import::Import`] |
 //! | lines to what people and programs read | [`sink::open`] |
+//! | lines to what is on record, and back | [`history::archive::Archive`] |
+//! | a watch to whoever asks | [`web::router`] |
 //!
 //! A refusal, a timeout, a broken handshake is a value; an `Err` means that *we* could not do our
-//! part. Everything but `dns`, `wire`, `drive`, `run`, `history`, `sim` and the faces is pure: no
-//! socket, no clock, no chance.
+//! part. Everything but `dns`, `wire`, `drive`, `preflight`, `run`, `history`, `alert`, `sim` and the
+//! faces is pure: no socket, no clock, no chance.
 //!
 //! # The levels
 //!
@@ -34,10 +37,11 @@
 //!
 //! 0. words: `words`, `stage`, `address`, `source`, `duration`, `timeouts`, `visible`
 //! 1. the protocol, without a socket: `smtp`
-//! 2. probing as values: `probe`, `limits`, `plan`, `outcome`, `record`, `catalog`, `report`,
-//!    `explain`, `reproduce`, `judge`, `diff`, `ledger`, `status`, `schedule`, `incident`
-//! 3. the world: `dns`, `wire`, `drive`, `run`, `history`, `sim`
-//! 4. the faces: `cli`, `commands`, `sink`, `watch`
+//! 2. probing as values: `dane`, `policy`, `probe`, `limits`, `plan`, `outcome`, `record`,
+//!    `catalog`, `report`, `explain`, `reproduce`, `judge`, `diff`, `ledger`, `status`,
+//!    `schedule`, `incident`
+//! 3. the world: `dns`, `wire`, `drive`, `preflight`, `run`, `history`, `alert`, `sim`
+//! 4. the faces: `cli`, `commands`, `sink`, `watch`, `web`
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
@@ -49,6 +53,7 @@ pub mod catalog;
 pub mod cli;
 #[expect(clippy::disallowed_methods, reason = "they read the clock and the environment where a command begins")]
 pub mod commands;
+pub mod dane;
 pub mod diff;
 #[expect(clippy::disallowed_methods, reason = "it asks over the network and takes the time")]
 pub mod dns;
@@ -63,6 +68,8 @@ pub mod ledger;
 pub mod limits;
 pub mod outcome;
 pub mod plan;
+pub mod policy;
+pub mod preflight;
 pub mod probe;
 pub mod record;
 pub mod report;

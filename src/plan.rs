@@ -13,6 +13,7 @@ use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
 
 use crate::address::{EhloName, Host, Mailbox, Sender};
+use crate::dane::Dane;
 use crate::probe::{Envelope, Family, Probe};
 use crate::record::{self, Kind, Role, Variant};
 use crate::smtp::fault::Fault;
@@ -52,6 +53,8 @@ pub struct Attempt {
     pub to: Option<Mailbox>,
     pub until: Stage,
     pub tls: TlsLevel,
+    /// What DANE asks of it; None where it was not looked up.
+    pub dane: Option<Arc<Dane>>,
     /// Not before that much of the run has passed.
     pub not_before: Duration,
     /// Why it cannot be opened at all.
@@ -71,13 +74,22 @@ impl Attempt {
         let message = self.probe.message.body.clone();
         Some(Script {
             ehlo: source.ehlo.clone(),
-            tls: self.tls,
+            tls: self.level(),
             from: self.from.clone(),
             to: self.to.clone(),
             message: message.unwrap_or_else(|| self.introduction(source, run, at).into()),
             until: self.until,
             timeouts: Arc::clone(&self.probe.timeouts),
         })
+    }
+
+    /// How the session uses TLS: DANE's word is the host's (RFC 7672, section 2.2).
+    fn level(&self) -> TlsLevel {
+        match (self.tls, self.dane.as_deref()) {
+            (TlsLevel::Dane, None | Some(Dane::Absent(_))) => TlsLevel::Opportunistic,
+            (TlsLevel::Dane, Some(Dane::AnyCertificate(_))) => TlsLevel::Require,
+            (level, _) => level,
+        }
     }
 
     /// The message that is sent where the operator gave none: it says what it is.
@@ -331,6 +343,7 @@ fn cell(
         to,
         until,
         tls: probe.tls,
+        dane: exchanger.dane.clone(),
         not_before: Duration::ZERO,
         fault: None,
         notes: notes.collect(),
@@ -356,6 +369,7 @@ fn unresolved(probe: &Arc<Probe>, route: &Route) -> Vec<Attempt> {
         to: None,
         until: probe.until,
         tls: probe.tls,
+        dane: None,
         not_before: Duration::ZERO,
         fault: Some(fault.clone()),
         notes: route.notes.iter().chain(notes).cloned().collect(),

@@ -110,6 +110,13 @@ impl Timetable {
         Some(Next { slot: next, missed: missed.min(MOST_COUNTED) })
     }
 
+    /// Whether the clock was put back so far that the round is not to be waited for: with an interval
+    /// no round is ever further ahead than that.
+    #[must_use]
+    pub fn is_astray(&self, slot: &Slot, now: Timestamp) -> bool {
+        matches!(self.when, When::Every(every) if slot.due > later(now, every))
+    }
+
     /// How many rounds are due within `window` at most.
     #[must_use]
     pub fn most(&self, window: Duration) -> u64 {
@@ -286,6 +293,16 @@ mod tests {
                 now = slot.start;
             }
         }
+    }
+
+    #[test]
+    fn a_clock_that_was_put_back_leads_a_round_astray() {
+        let table = every(60, 0, 1);
+        let slot = table.next(&table.first().unwrap(), at("2026-11-24T10:00:01Z")).unwrap().slot;
+        assert!(!table.is_astray(&slot, at("2026-11-24T10:00:00Z")));
+        assert!(table.is_astray(&slot, at("2026-11-24T09:59:59Z")));
+        let cron = cron("0 9 * * *", "UTC0", "2026-11-24T10:00:00Z");
+        assert!(!cron.is_astray(&cron.first().unwrap(), at("2026-11-20T10:00:00Z")));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::alert::{Audience, Courier, Delivery, deliver};
 use crate::catalog::Catalog;
-use crate::dns::Dns;
+use crate::dns::{Anchors, Dns};
 use crate::drive::turned;
 use crate::history::archive::Archive;
 use crate::ledger::Shared;
@@ -80,6 +80,8 @@ pub struct Config {
 pub struct Means {
     /// The resolvers to ask; empty: the system's.
     pub dns: Vec<SocketAddr>,
+    /// What signatures are traced back to; none: the root zone's keys.
+    pub anchors: Option<Anchors>,
     pub trust: Trust,
     pub catalog: &'static Catalog,
     pub ledger: Shared,
@@ -91,8 +93,13 @@ pub struct Means {
 impl Means {
     /// What a run of this probe needs.
     pub(crate) fn setup(&self, probe: Arc<Probe>, seed: u64) -> Setup {
+        let dns = Dns::new(&self.dns, probe.timeouts.get(Stage::Resolve));
         Setup {
-            dns: Dns::new(&self.dns, probe.timeouts.get(Stage::Resolve)),
+            dns: match &self.anchors {
+                Some(anchors) => dns.anchored(anchors.clone()),
+                None => dns,
+            },
+            dane: false,
             trust: self.trust.clone(),
             ledger: Box::new(self.ledger.another()),
             catalog: self.catalog,
@@ -154,7 +161,9 @@ pub async fn watch(
     let delivering = outbox.map(|archive| {
         let log = log.clone();
         let tell = Box::new(move |what: &str| log.tell(what));
-        tokio::spawn(deliver(Delivery { archive, courier, audience, tell }, ended.clone()))
+        let board = Arc::clone(&board);
+        let failing = Box::new(move |receivers| board.receivers_failing(receivers));
+        tokio::spawn(deliver(Delivery { archive, courier, audience, tell, failing }, ended.clone()))
     });
     let (reload, mut wanted) = mpsc::channel::<Answer>(4);
     let serving = web.map(|(listener, flags, any_target)| {

@@ -117,5 +117,6 @@ async fn reload(State(web): State<Web>) -> Response {
 
 /// What several lines say, none of which acts on a terminal.
 fn shown(text: &str) -> String {
-    text.lines().map(|line| format!("{}\n", visible(line))).collect()
+    let lines: Vec<String> = text.lines().map(|line| visible(line).into_owned() + "\n").collect();
+    lines.concat()
 }

@@ -13,16 +13,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use crate::address::Host;
-
 mod certificate;
 mod connect;
+mod dane;
 mod fault;
 mod tls;
 
-pub use connect::{ConnectFault, LocalFault, connect};
+pub use connect::{ConnectFault, LocalFault, connect, lost};
 pub use fault::TlsFault;
-pub use tls::{Handshake, Trust, TrustError};
+pub use tls::{Expected, Handshake, Must, Trust, TrustError};
 
 /// A session's connection: in the clear, under TLS, or gone after a failed handshake.
 #[derive(Debug)]
@@ -54,20 +53,18 @@ impl Stream {
         self.tcp()?.local_addr().ok()
     }
 
-    /// The handshake that follows a 220 to `STARTTLS` (RFC 3207, section 4). `host` is the name
-    /// that the certificate should have and that is sent as SNI; null = the peer's address is
-    /// expected in it and no SNI is sent.
+    /// The handshake that follows a 220 to `STARTTLS` (RFC 3207, section 4).
     ///
-    /// No certificate ends the handshake: what is wrong with it is in the record. With
-    /// `must_verify` a certificate that does not hold is also the fault, though the stream is then
-    /// under TLS, so that the session can end in order; after any other fault it is gone.
+    /// No certificate ends the handshake: what is wrong with it is in the record. One that is not
+    /// what it must be is also the fault, though the stream is then under TLS, so that the session
+    /// can end in order; after any other fault it is gone.
     ///
     /// The caller has made sure that nothing in the clear is left unread (RFC 3207, section 6).
-    pub async fn upgrade(&mut self, host: Option<&Host>, trust: &Trust, must_verify: bool) -> Handshake {
+    pub async fn upgrade(&mut self, expected: &Expected<'_>, trust: &Trust) -> Handshake {
         let State::Plain(tcp) = std::mem::replace(&mut self.0, State::Gone) else {
             return Handshake { seen: None, outcome: Err(TlsFault::Other("no connection in the clear".to_owned())) };
         };
-        let (stream, handshake) = tls::handshake(tcp, host, trust, must_verify).await;
+        let (stream, handshake) = tls::handshake(tcp, expected, trust).await;
         if let Some(stream) = stream {
             self.0 = State::Tls(Box::new(stream));
         }
@@ -134,9 +131,28 @@ pub fn interfaces() -> io::Result<Vec<(String, IpAddr)>> {
     Ok(all.filter(|(_, ip)| !matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local())).collect())
 }
 
+/// How many descriptors this process may still open; null where the system does not tell.
+#[must_use]
+pub fn descriptors() -> Option<usize> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let soft = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?.split_ascii_whitespace().next()?;
+    let most = if soft == "unlimited" { usize::MAX } else { soft.parse().ok()? };
+    // The directory that is being read is one of them.
+    Some(most.saturating_sub(std::fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_socket_more_is_a_descriptor_less() {
+        // Other tests open and close theirs meanwhile: none of them opens so many.
+        let before = descriptors().unwrap();
+        let sockets: Vec<_> = (0..500).map(|_| std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
+        let taken = before - descriptors().unwrap();
+        assert!(taken.abs_diff(sockets.len()) < 200, "{taken} of {before}");
+    }
 
     #[test]
     fn this_host_has_a_loopback_address_and_no_link_local_ones() {

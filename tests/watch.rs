@@ -316,7 +316,7 @@ async fn what_cannot_be_kept_to_is_refused_before_anything_is_sent() {
             "1 session a round x 3600 rounds an hour (every 1s) = 3600; what would fit: every = \"3s\"",
         ),
         ("--every 1s --jitter 1s", "--jitter as long as the schedule"),
-        ("--format nagios", "a watch has no nagios: wanted text or jsonl"),
+        ("--format nagios", "--format: \"nagios\" is no format: wanted one of text, jsonl"),
         ("--listen here", "no place to listen"),
         ("nowhere.toml", "nowhere.toml"),
     ] {
@@ -355,7 +355,7 @@ async fn the_service_manager_hears_of_everything() {
     let provider = provider(&scenario(&[])).await;
     let place = Place::new("[schedule]\nevery = \"1h\"\n");
     let socket = UnixDatagram::bind(place.path("notify")).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    socket.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
     let heard = |wanted: &str| {
         let mut buffer = [0; 4096];
         loop {

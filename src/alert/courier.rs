@@ -13,7 +13,7 @@ use super::{command, mail, webhook};
 use crate::address::Host;
 use crate::probe::HostSpec;
 use crate::probe::alert::{Receiver, Webhook};
-use crate::wire::{self, Stream, Trust};
+use crate::wire::{self, Expected, Must, Stream, Trust};
 
 /// Who hands notices over, and by what means.
 #[derive(Clone, Debug)]
@@ -122,7 +122,8 @@ impl Courier {
                 HostSpec::Name(name) => Some(name),
                 HostSpec::Address(_) => None,
             };
-            let handshake = stream.upgrade(name, &self.trust, true).await;
+            let expected = Expected { host: name, dane: None, must: Must::Hold };
+            let handshake = stream.upgrade(&expected, &self.trust).await;
             handshake.outcome.map_err(|fault| Undelivered::Later(format!("TLS with {host}: {fault}")))?;
         }
         Ok(stream)

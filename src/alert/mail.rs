@@ -41,7 +41,7 @@ pub(super) async fn send(mail: &Mail, notice: &Notice, courier: &Courier) -> Res
         until: Stage::EndOfData,
         timeouts: Arc::new(Timeouts::all(courier.pace.patience / 3)),
     };
-    let mut line = Connection::new(stream, name, courier.trust.clone(), false);
+    let mut line = Connection::new(stream, name, courier.trust.clone());
     // Nobody stops it: it stops by itself soon.
     let (_running, cancel) = watch::channel(false);
     verdict(&drive(Session::new(script, Instant::now().into()), &mut line, cancel, None).await)

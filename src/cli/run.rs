@@ -70,6 +70,9 @@ pub(super) struct ProbingFlags {
     /// A resolver to ask instead of the system's (repeatable)
     #[arg(long, value_name = "IP[:PORT]", value_parser = args::resolver, help_heading = "Target")]
     dns: Vec<SocketAddr>,
+    /// DNSKEY records that DANE's proofs start from, instead of the root zone's keys
+    #[arg(long, value_name = "FILE", help_heading = "Target")]
+    trust_anchor: Option<PathBuf>,
     /// The target is yours: no ceilings, no hour and day budgets
     #[arg(long, help_heading = "Target")]
     own_mx: bool,
@@ -83,7 +86,7 @@ pub(super) struct ProbingFlags {
     /// A further source, whose reputation is known to be apart from the others' (repeatable)
     #[arg(long, value_name = "IP", value_parser = spelling::ip, help_heading = "Source")]
     neutral: Vec<IpAddr>,
-    /// The EHLO name [default: the source's PTR name, else the host name]
+    /// The EHLO name [default: the source's PTR name, else the host name if it has a dot, else the address]
     #[arg(long, visible_alias = "helo", value_name = "NAME", help_heading = "Source")]
     ehlo: Option<EhloName>,
 
@@ -107,7 +110,7 @@ pub(super) struct ProbingFlags {
     #[arg(long, value_name = "FILE", help_heading = "Session")]
     body: Option<PathBuf>,
     /// When to use STARTTLS and what to ask of the certificate [default: opportunistic]
-    #[arg(long, value_name = "LEVEL", value_parser = Words::<TlsLevel>::new("TLS level", TlsLevel::ALL.iter().map(|level| level.as_str())).later(&["dane"]),
+    #[arg(long, value_name = "LEVEL", value_parser = Words::<TlsLevel>::new("TLS level", TlsLevel::ALL.iter().map(|level| level.as_str())),
           help_heading = "Session")]
     tls: Option<TlsLevel>,
     /// After a failed handshake, a second session without STARTTLS
@@ -154,7 +157,7 @@ pub(super) struct ProbingFlags {
     /// Print every session that would be opened, open none
     #[arg(long, help_heading = "Run")]
     dry_run: bool,
-    #[arg(long, help = "SQLite file that keeps session starts and rests for later runs and other processes, so that rates, budgets and caps hold across them; none: within this run only [default: $XDG_STATE_HOME/mxprobe/history.sqlite]", value_name = "PATH|none", value_parser = args::history, help_heading = "Run")]
+    #[arg(long, help = "SQLite file that keeps every run, and session starts and rests for later runs and other processes, so that rates, budgets and caps hold across them; none: nothing is kept [default: $XDG_STATE_HOME/mxprobe/history.sqlite]", value_name = "PATH|none", value_parser = args::history, help_heading = "Run")]
     history: Option<History>,
 
     /// How to print
@@ -194,6 +197,7 @@ impl ProbingFlags {
     pub(super) fn options(self) -> RunOptions {
         RunOptions {
             dns: self.dns,
+            trust_anchor: self.trust_anchor,
             seed: self.seed,
             catalogue: self.catalogue,
             dry_run: self.dry_run,

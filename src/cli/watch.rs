@@ -75,6 +75,11 @@ pub(super) struct WatchFlags {
     probing: ProbingFlags,
 }
 
+/// A watch goes on for ever: it has no output that is written when all is over.
+pub(super) fn format(arg: clap::Arg) -> clap::Arg {
+    arg.value_parser(args::format(&[Format::Text, Format::Jsonl]))
+}
+
 impl WatchFlags {
     /// Settles every target.
     ///
@@ -87,10 +92,6 @@ impl WatchFlags {
         let targets = Targets { words: targets, flags: probing.layer()?, every, jitter };
         let watched = targets.read()?;
         let options = probing.options();
-        if !matches!(options.output.format, Format::Text | Format::Jsonl) {
-            let found = options.output.format;
-            return Err(Usage::error(format!("--format: a watch has no {found}: wanted text or jsonl")));
-        }
         if options.transcript {
             return Err(Usage::error("--transcript: a watch prints no dialogs: wanted run --transcript"));
         }

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::Failure;
 use crate::cli::args::{Output, Progress as When};
+use crate::history::keeper::Keeper;
 use crate::ledger::later;
 use crate::record::{Diagnosis, Line, Session};
 use crate::reproduce::swaks::Commands;
@@ -40,6 +41,7 @@ pub(super) fn look(output: &Output) -> Look {
 pub(super) struct Show {
     out: Option<Box<dyn Sink + Send>>,
     record: Option<(String, Box<dyn Sink + Send>)>,
+    keeper: Option<Keeper>,
     format: Format,
     /// Kept for the status that monitoring systems want.
     lines: Vec<Line>,
@@ -47,6 +49,8 @@ pub(super) struct Show {
     budgets: Vec<String>,
     progress: Option<Progress>,
     wants_progress: bool,
+    /// Standard output is one.
+    on_terminal: bool,
     /// What is known so far, in words.
     so_far: Option<SoFar>,
     /// Where the commands for swaks are wanted.
@@ -72,17 +76,24 @@ impl Show {
         Ok(Self {
             out: Some(sink::open(output.format, io::stdout(), look(output))),
             record,
+            keeper: None,
             format: output.format,
             lines: Vec::new(),
             diagnoses: Vec::new(),
             budgets: Vec::new(),
             progress: None,
             wants_progress: output.progress == When::Auto && io::stderr().is_terminal() && !output.quiet,
+            on_terminal: io::stdout().is_terminal(),
             so_far: None,
             swaks: None,
             quiet: output.quiet,
             failure: None,
         })
+    }
+
+    /// Puts the run on record too.
+    pub(super) fn keep(&mut self, keeper: Option<Keeper>) {
+        self.keeper = keeper;
     }
 
     /// Says something before the run, to people only.
@@ -94,7 +105,7 @@ impl Show {
 
     /// Shows a line that does not come from the run.
     pub(super) fn also(&mut self, line: &Line) {
-        self.tell(|sink| sink.line(line));
+        self.line_out(line);
     }
 
     /// Has the progress say what is known so far.
@@ -132,6 +143,9 @@ impl Show {
             progress.finish();
         }
         self.tell(|sink| sink.finish());
+        if let Some(keeper) = self.keeper.take() {
+            keeper.close();
+        }
         if let Some(commands) = self.swaks.take().filter(|commands| !commands.lines().is_empty()) {
             self.out(&format!("\n{}\n", commands.lines().join("\n")));
         }
@@ -161,9 +175,16 @@ impl Show {
         if let Line::Diagnosis(diagnosis) = line {
             self.diagnoses.push((**diagnosis).clone());
         }
-        self.tell(|sink| sink.line(line));
+        self.line_out(line);
         if self.format == Format::Nagios {
             self.lines.push(line.clone());
+        }
+    }
+
+    fn line_out(&mut self, line: &Line) {
+        self.tell(|sink| sink.line(line));
+        if let Some(keeper) = &self.keeper {
+            keeper.line(line);
         }
     }
 
@@ -182,16 +203,18 @@ impl Show {
 
     /// A dialog: on standard output beside the text, else out of the way of what programs read.
     fn out(&mut self, text: &str) {
-        let written = match self.format {
+        let written = above(self.progress.as_ref(), || match self.format {
             Format::Text => io::stdout().write_all(text.as_bytes()),
             _ => io::stderr().write_all(text.as_bytes()),
-        };
+        });
         self.note(written, None);
     }
 
     fn tell(&mut self, mut what: impl FnMut(&mut dyn Sink) -> io::Result<()>) {
         if let Some(out) = &mut self.out {
-            let written = what(&mut **out);
+            // Only there do the lines come while the bar is drawn, and only a terminal has both.
+            let bar = self.progress.as_ref().filter(|_| self.format == Format::Jsonl && self.on_terminal);
+            let written = above(bar, || what(&mut **out));
             self.note(written, None);
         }
         if let Some((name, record)) = &mut self.record {
@@ -214,6 +237,14 @@ impl Show {
             let _ = writeln!(io::stderr(), "error: {}", visible(&message));
             self.failure.get_or_insert(Failure::ours(message));
         }
+    }
+}
+
+/// Writes above the progress bar, where there is one.
+fn above<T>(bar: Option<&Progress>, write: impl FnOnce() -> T) -> T {
+    match bar {
+        Some(bar) => bar.above(write),
+        None => write(),
     }
 }
 

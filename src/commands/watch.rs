@@ -16,6 +16,7 @@ use crate::address::Host;
 use crate::alert::{Courier, Pace};
 use crate::cli::args::History;
 use crate::cli::watch::WatchArgs;
+use crate::dns::Anchors;
 use crate::history::archive::{Archive, StoreArchive};
 use crate::ledger::Shared;
 use crate::sink::Format;
@@ -26,19 +27,20 @@ use crate::wire::Trust;
 
 pub(super) fn watch(args: WatchArgs) -> Done {
     let WatchArgs { watched, targets, options, listen, rounds } = args;
-    let history = if options.dry_run { &History::None } else { &options.history };
+    let anchors = options.trust_anchor.as_deref().map(Anchors::from_file).transpose();
     let means = Means {
         dns: options.dns.clone(),
+        anchors: anchors.map_err(|e| Failure::config(format!("--trust-anchor: {e}")))?,
         trust: Trust::system(),
         catalog: catalog(&options.catalogue)?,
-        ledger: Shared::new(ledger(history)),
+        ledger: Shared::new(ledger(&options)),
         seed: options.seed.unwrap_or_else(|| rand::rng().random_range(0..1 << 48)),
         zone: TimeZone::system(),
     };
     if options.dry_run {
         return runtime()?.block_on(foresee(&watched, means));
     }
-    let archives = archives(history)?;
+    let archives = archives(&options.history)?;
     let record = options.record.as_deref().map(record).transpose()?;
     let log = Log::new(Box::new(io::stdout()), Box::new(io::stderr()), options.output.format == Format::Jsonl, record);
     let courier = Courier { trust: means.trust.clone(), name: host_name(), page: None, pace: Pace::default() };
@@ -49,6 +51,9 @@ pub(super) fn watch(args: WatchArgs) -> Done {
                 let listener = Listener::open(listen).await.map_err(Failure::config)?;
                 if let Ok(address) = listener.address() {
                     log.tell(&format!("listening on http://{address}"));
+                }
+                if !listen.is_loopback() {
+                    log.tell("others can ask there, and nobody has to say who they are: /-/reload too");
                 }
                 Some((listener, flags, listen.is_loopback()))
             }
@@ -70,7 +75,13 @@ async fn foresee(watched: &[Watched], means: Means) -> Done {
     let means = Arc::new(means);
     let forecast = Forecast::of(watched, &means).await.map_err(Failure::config)?;
     let notes: Vec<_> = forecast.notes.iter().map(|note| format!("note: {}\n", visible(note))).collect();
-    super::print((forecast.in_words(watched, &means, Timestamp::now()) + &notes.concat()).as_bytes())
+    let told = watched.iter().flat_map(|one| {
+        let receivers = one.alert.iter().flat_map(|alert| &alert.receivers);
+        receivers.map(|told| format!("{}: tells {}\n", visible(&one.name), visible(&told.to_string())))
+    });
+    let told: Vec<String> = told.collect();
+    let text = forecast.in_words(watched, &means, Timestamp::now()) + &told.concat() + &notes.concat();
+    super::print(text.as_bytes())
 }
 
 /// Three ways to the history: for what is found, for what is to be told, for what is asked.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use hickory_proto::op::Message;
 use hickory_proto::rr::{Name, RecordType};
 use hickory_resolver::config::NameServerConfig;
 use hickory_resolver::system_conf::read_system_conf;
@@ -11,11 +12,13 @@ use jiff::Timestamp;
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-use super::ask::{self, Answer};
+use super::ask::{self, Answer, Question};
 use super::name::shown_name;
+use crate::ledger::later;
 use crate::record::{self, Lookup, LookupError};
+use crate::wire::descriptors;
 
-/// Questions under way at once. Each holds a socket, and so a descriptor.
+/// Questions under way at once. Each holds a socket, and so a descriptor: where those are few, half.
 const AT_ONCE: usize = 256;
 
 /// CNAMEs followed from one name.
@@ -26,6 +29,8 @@ pub(super) struct Resolvers {
     pub(super) servers: Vec<SocketAddr>,
     pub(super) missing: Option<String>,
     permits: Semaphore,
+    /// The time on record is counted from here, so that a clock that jumps reorders nothing.
+    begun: (Timestamp, Instant),
     asked: Mutex<Vec<Lookup>>,
     under_way: Mutex<HashMap<(Name, RecordType), UnderWay>>,
 }
@@ -47,7 +52,8 @@ impl Resolvers {
         Self {
             servers,
             missing,
-            permits: Semaphore::new(AT_ONCE),
+            permits: Semaphore::new(descriptors().map_or(AT_ONCE, |left| (left / 2).clamp(1, AT_ONCE))),
+            begun: (Timestamp::now(), Instant::now()),
             asked: Mutex::default(),
             under_way: Mutex::default(),
         }
@@ -55,6 +61,17 @@ impl Resolvers {
 
     pub(super) fn take_lookups(&self) -> Vec<Lookup> {
         std::mem::take(&mut *self.asked.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether something was answered at first, and the last question of all timed out. What an
+    /// address is called is no such question: nothing hangs on it.
+    pub(super) fn fell_silent(&self) -> bool {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let silent = |lookup: &&Lookup| lookup.error == Some(LookupError::Timeout);
+        let heard = asked.iter().filter(|lookup| !silent(lookup)).map(|lookup| lookup.at).max();
+        let unheard =
+            asked.iter().filter(|lookup| silent(lookup) && lookup.rtype != "PTR").map(|lookup| lookup.at).max();
+        heard.is_some() && heard <= unheard
     }
 
     /// One question, put once however many ask it at the same time.
@@ -77,7 +94,8 @@ impl Resolvers {
         let mut name = name.clone();
         let mut alias = false;
         for _ in 0..=MOST_ALIASES {
-            let answer = self.put(&name, rtype, deadline).await;
+            let question = Question { name: &name, rtype, signed: false };
+            let (answer, _) = self.put(question, deadline).await;
             alias |= answer.alias;
             let Some(next) = answer.ends_in else {
                 return Answer { alias, ..answer };
@@ -87,22 +105,24 @@ impl Resolvers {
         Answer { records: Err(LookupError::Servfail), alias, ends_in: None }
     }
 
-    /// One question to one server after the other, until one of them knows.
-    async fn put(&self, name: &Name, rtype: RecordType, deadline: Instant) -> Answer {
+    /// One question to one server after the other, until one of them knows. The message comes with
+    /// the answer that was read off it.
+    pub(super) async fn put(&self, question: Question<'_>, deadline: Instant) -> (Answer, Option<Message>) {
+        let Question { name, rtype, .. } = question;
         let mut failed = Vec::new();
         for (i, &server) in self.servers.iter().enumerate() {
             let now = Instant::now();
             let left = u32::try_from(self.servers.len() - i).unwrap_or(u32::MAX);
             let until = now + deadline.saturating_duration_since(now) / left;
             let permit = timeout_at(until, self.permits.acquire()).await;
-            let (at, now) = (record::stamp(Timestamp::now()), Instant::now());
+            let (at, now) = (self.now(), Instant::now());
             let answer = match permit {
-                Ok(_permit) => ask::exchange(server, name, rtype, until).await,
+                Ok(_permit) => ask::exchange(server, question, until).await,
                 Err(_) => Err(LookupError::Timeout),
             };
-            let (shown, answer) = match answer {
-                Ok(message) => (ask::presented(&message), Answer::read(&message, name, rtype)),
-                Err(error) => (Vec::new(), Answer::failed(error)),
+            let (shown, answer, message) = match answer {
+                Ok(message) => (ask::presented(&message), Answer::read(&message, name, rtype), Some(message)),
+                Err(error) => (Vec::new(), Answer::failed(error), None),
             };
             self.note(Lookup {
                 run: String::new(),
@@ -115,14 +135,14 @@ impl Resolvers {
                 ms: record::ms(now.elapsed()),
             });
             match answer.records {
-                Err(error) if !matches!(error, LookupError::Nodata | LookupError::Nxdomain) => failed.push(error),
-                _ => return answer,
+                Err(error) if !error.is_denial() => failed.push(error),
+                _ => return (answer, message),
             }
         }
         if self.servers.is_empty() {
             self.note(Lookup {
                 run: String::new(),
-                at: record::stamp(Timestamp::now()),
+                at: self.now(),
                 name: shown_name(name),
                 rtype: rtype.to_string(),
                 resolver: "none".to_owned(),
@@ -131,7 +151,22 @@ impl Resolvers {
                 ms: 0.0,
             });
         }
-        Answer::failed(weightiest(&failed))
+        (Answer::failed(weightiest(&failed)), None)
+    }
+
+    /// Writes down that what was answered to a question last does not hold.
+    pub(super) fn note_bogus(&self, name: &Name, rtype: RecordType) {
+        let (name, rtype) = (shown_name(name), rtype.to_string());
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let answered = asked.iter_mut().rev().find(|lookup| lookup.name == name && lookup.rtype == rtype);
+        if let Some(lookup) = answered.filter(|lookup| lookup.error.is_none_or(LookupError::is_denial)) {
+            lookup.error = Some(LookupError::Bogus);
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        let (wall, begun) = self.begun;
+        record::stamp(later(wall, begun.elapsed()))
     }
 
     fn note(&self, lookup: Lookup) {

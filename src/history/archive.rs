@@ -34,7 +34,7 @@ mod text;
 
 pub use sqlite::StoreArchive;
 
-/// What is on record of all runs and watches. Every call is one transaction.
+/// What is on record of all runs and watches. Every call is one transaction, unless it says otherwise.
 pub trait Archive: Send {
     /// Enters lines of a run, in their order and behind what is there of it. `probe` is what the run
     /// belongs to: a probe file's name, or nothing. Lines that no run keeps (`planned`, `incident`)
@@ -68,7 +68,8 @@ pub trait Archive: Send {
     fn run(&mut self, run: &str) -> Result<Option<Vec<Line>>, HistoryError>;
 
     /// The lines of the runs that [`Archive::runs`] gives, the oldest run first, each run's in their
-    /// order; of the sessions only those that the filter wants. Ends where `each` returns false.
+    /// order; of the sessions only those that the filter wants. Each run is a transaction of its own.
+    /// Ends where `each` returns false.
     ///
     /// # Errors
     ///

@@ -43,6 +43,7 @@ mod tests {
             preference: Some(*preference),
             addresses: addresses.iter().map(|ip| ip.parse().unwrap()).collect(),
             fault: None,
+            dane: None,
             notes: vec![],
         };
         let route = |role, fault| Route {

@@ -83,6 +83,7 @@ mod tests {
                     preference: Some(10),
                     addresses: vec![IpAddr::from([127, net, 0, n])],
                     fault: None,
+                    dane: None,
                     notes: vec![],
                 })
                 .collect(),

@@ -63,13 +63,42 @@ pub struct Lookup {
 pub struct Check {
     #[serde(default)]
     pub run: String,
-    /// The source it is about; null for checks of the target.
+    /// The target for whose sake it was made; absent where the recording does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    /// The source it is about; null for checks that hold for all sources, and for those of the
+    /// target.
     #[serde(default)]
     pub source: Option<IpAddr>,
     pub check: CheckName,
     pub result: CheckResult,
+    /// What was found, in words.
     #[serde(default)]
     pub detail: Option<String>,
+    /// The one thing to do about it, where something is wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fix: Option<String>,
+}
+
+impl Check {
+    /// A check that holds for all sources.
+    #[must_use]
+    pub fn new(check: CheckName, result: CheckResult, detail: impl Into<String>) -> Self {
+        let detail = Some(detail.into()).filter(|detail| !detail.is_empty());
+        Self { run: String::new(), domain: None, source: None, check, result, detail, fix: None }
+    }
+
+    /// The same, of one source.
+    #[must_use]
+    pub fn of(self, source: IpAddr) -> Self {
+        Self { source: Some(source), ..self }
+    }
+
+    /// The same, with what to do about it.
+    #[must_use]
+    pub fn fix(self, fix: impl Into<String>) -> Self {
+        Self { fix: Some(fix.into()), ..self }
+    }
 }
 
 words! {

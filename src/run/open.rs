@@ -1,6 +1,6 @@
 //! Opens one session for real: connect, drive, and what came of it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout};
 use super::Clock;
 use super::dispatch::Execute;
 use crate::address::Host;
+use crate::dane::Dane;
 use crate::drive::{Trace, Wire, drive, turned};
 use crate::outcome::{Ending, Outcome};
 use crate::plan::Attempt;
@@ -22,7 +23,7 @@ use crate::smtp::dialog::Dialog;
 use crate::smtp::fault::Fault;
 use crate::smtp::session::{Answer, Learned, Session, Step, TlsLevel};
 use crate::stage::Stage;
-use crate::wire::{self, ConnectFault, Stream, TlsFault, Trust};
+use crate::wire::{self, ConnectFault, Expected, Must, Stream, TlsFault, Trust};
 
 /// Opens sessions, and writes their dialogs down where wanted.
 #[derive(Clone)]
@@ -81,22 +82,32 @@ impl Opener {
             () = turned(&mut cancel) => return (failed(Stage::Connect, Fault::Cancelled), None),
             tcp = connecting => match tcp {
                 Ok(Ok(tcp)) => tcp,
-                Ok(Err(fault)) => return (failed(Stage::Connect, connect_fault(fault)), None),
-                Err(_) => return (failed(Stage::Connect, Fault::TimedOut), None),
+                Ok(Err(fault)) => {
+                    let fault = whose(connect_fault(fault), source, to);
+                    return (failed(Stage::Connect, fault), None);
+                }
+                Err(_) => return (failed(Stage::Connect, whose(Fault::TimedOut, source, to)), None),
             },
         };
         let connected =
             Step { stage: Stage::Connect, answer: Answer::Established, passed: true, took: begun.elapsed() };
         let stream = Stream::plain(tcp);
         let bound = source.or_else(|| stream.local_addr().map(|local| local.ip()));
-        let must_verify = script.tls == TlsLevel::Verify;
+        let must = match script.tls {
+            TlsLevel::Off | TlsLevel::Opportunistic | TlsLevel::Require => Must::Nothing,
+            TlsLevel::Verify => Must::Hold,
+            TlsLevel::Dane => Must::BeVouchedFor,
+        };
         let name = attempt.mx.as_deref().and_then(|mx| mx.parse().ok());
-        let mut line = Line::new(stream, name, self.trust.clone(), must_verify);
+        let mut line = Line { stream, name, dane: attempt.dane.clone(), trust: self.trust.clone(), must, tls: None };
         let mut trace = self.transcript.then(|| Trace::new(vec![title(&attempt, bound)], settings(&attempt)));
 
         let session = Session::new(script, Instant::now().into());
         let mut learned = drive(session, &mut line, cancel, trace.as_mut()).await;
         learned.steps.insert(0, connected);
+        if let Some(Step { answer: Answer::Fault(fault), .. }) = learned.steps.iter_mut().find(|step| !step.passed) {
+            *fault = whose(fault.clone(), bound, to);
+        }
         let outcome = finish(learned, line.tls, bound);
         let dialog = trace.map(|trace| trace.finish(ending(&outcome)));
         (outcome, dialog)
@@ -108,21 +119,28 @@ pub(crate) struct Line {
     stream: Stream,
     /// The name that the certificate should have.
     name: Option<Host>,
+    dane: Option<Arc<Dane>>,
     trust: Trust,
-    must_verify: bool,
+    must: Must,
     /// What the handshake showed.
     tls: Option<record::Tls>,
 }
 
 impl Line {
-    pub(crate) fn new(stream: Stream, name: Option<Host>, trust: Trust, must_verify: bool) -> Self {
-        Self { stream, name, trust, must_verify, tls: None }
+    /// One whose certificate may be any.
+    pub(crate) fn new(stream: Stream, name: Option<Host>, trust: Trust) -> Self {
+        Self { stream, name, dane: None, trust, must: Must::Nothing, tls: None }
     }
 }
 
 impl Wire for Line {
     async fn upgrade(&mut self) -> Result<(), Fault> {
-        let shaken = self.stream.upgrade(self.name.as_ref(), &self.trust, self.must_verify).await;
+        let dane = match self.dane.as_deref() {
+            Some(Dane::Wanted(records)) => Some(records),
+            _ => None,
+        };
+        let expected = Expected { host: self.name.as_ref(), dane, must: self.must };
+        let shaken = self.stream.upgrade(&expected, &self.trust).await;
         self.tls = shaken.seen;
         shaken.outcome.map_err(|fault| match fault {
             TlsFault::Closed => Fault::Closed,
@@ -157,6 +175,17 @@ impl AsyncWrite for Line {
 fn broken(stage: Stage, fault: Fault, took: Duration) -> Learned {
     let step = Step { stage, answer: Answer::Fault(fault), passed: false, took };
     Learned { steps: vec![step], ..Learned::default() }
+}
+
+/// Whose fault a silence or a break is: nobody is heard from an address that has left this host, or
+/// over a way that is gone, and it would pass for theirs.
+fn whose(fault: Fault, source: Option<IpAddr>, to: SocketAddr) -> Fault {
+    let may_be_ours = matches!(fault, Fault::TimedOut | Fault::Closed | Fault::Reset | Fault::Unreachable(_));
+    let lost = source.filter(|_| may_be_ours).and_then(|source| wire::lost(source, to));
+    match lost {
+        Some(lost) => Fault::Local(format!("{lost}; until that showed: {fault}")),
+        None => fault,
+    }
 }
 
 fn connect_fault(fault: ConnectFault) -> Fault {

@@ -5,14 +5,18 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use tokio::sync::watch;
 
 use super::RunError;
 use crate::address::{EhloName, Host};
+use crate::dane::Dane;
 use crate::dns::{self, Dns};
+use crate::drive::turned;
 use crate::plan::{Exchanger, Route, Source};
 use crate::probe::{HostSpec, Probe};
 use crate::record::Role;
 use crate::smtp::fault::{Fault, LookupError};
+use crate::smtp::session::TlsLevel;
 use crate::source;
 use crate::wire;
 
@@ -22,26 +26,62 @@ pub(super) struct Resolved {
     pub(super) sources: Vec<Source>,
 }
 
-/// Looks everything up, all probes at once.
-pub(super) async fn resolve(probes: &[Arc<Probe>], dns: &Dns) -> Result<Vec<Resolved>, RunError> {
+/// Looks everything up, all probes at once, unless the operator stops the run first; TLSA records
+/// where sessions go by them, or if they are wanted in any case.
+pub(super) async fn resolve(
+    probes: &[Arc<Probe>],
+    dns: &Dns,
+    dane: bool,
+    cancel: &watch::Receiver<bool>,
+) -> Result<Vec<Resolved>, RunError> {
     let mut tasks = Vec::new();
     for probe in probes {
-        let (probe, dns) = (Arc::clone(probe), dns.clone());
-        tasks.push(tokio::spawn(async move { one(&probe, &dns).await }));
+        let (probe, dns, mut cancel) = (Arc::clone(probe), dns.clone(), cancel.clone());
+        tasks.push(tokio::spawn(async move {
+            tokio::select! {
+                biased;
+                () = turned(&mut cancel) => Ok(stopped(&probe)),
+                found = one(&probe, &dns, dane) => found,
+            }
+        }));
     }
     let mut all = Vec::new();
     for task in tasks {
-        all.push(task.await.map_err(|e| RunError::Config(format!("a lookup broke off: {e}")))??);
+        all.push(task.await.map_err(|e| RunError::Ours(format!("a lookup broke off: {e}")))??);
+    }
+    let mut cancel = cancel.clone();
+    tokio::select! {
+        biased;
+        () = turned(&mut cancel) => {}
+        () = dns.ask_for_a_sign_of_life() => {}
     }
     Ok(all)
 }
 
-async fn one(probe: &Probe, dns: &Dns) -> Result<Resolved, RunError> {
+/// What a probe comes to whose lookups were stopped: one record for each name.
+fn stopped(probe: &Probe) -> Resolved {
+    let route = |role, domain: Option<&Host>| Route {
+        role,
+        domain: domain.cloned(),
+        fault: Some(Fault::Cancelled),
+        notes: Vec::new(),
+        exchangers: Vec::new(),
+    };
+    let target = route(Role::Target, probe.target.domain.as_ref());
+    let controls = probe.target.control.iter().map(|domain| route(Role::Control, Some(domain)));
+    Resolved { routes: std::iter::once(target).chain(controls).collect(), sources: Vec::new() }
+}
+
+async fn one(probe: &Probe, dns: &Dns, dane: bool) -> Result<Resolved, RunError> {
     let target = async {
-        match &probe.target.domain {
+        let mut route = match &probe.target.domain {
             Some(domain) if probe.target.hosts.is_empty() => route(Role::Target, domain, dns).await,
             domain => hosts(domain.clone(), &probe.target.hosts, dns).await,
+        };
+        if dane || probe.tls == TlsLevel::Dane {
+            look_up_tlsa(&mut route, probe, dns).await;
         }
+        route
     };
     let controls =
         async { join_all(probe.target.control.iter().map(|domain| route(Role::Control, domain, dns))).await };
@@ -83,7 +123,35 @@ fn exchanger(found: dns::Exchanger) -> Exchanger {
         Ok(addresses) => (addresses, None),
         Err(error) => (Vec::new(), Some(Fault::Dns(error))),
     };
-    Exchanger { name: Some(found.name.to_string()), preference: found.preference, addresses, fault, notes }
+    let name = Some(found.name.to_string());
+    Exchanger { name, preference: found.preference, addresses, fault, notes, dane: None }
+}
+
+/// What DANE asks of sessions with each exchanger. One of which that cannot be told is none to send
+/// to, where DANE is gone by (RFC 7672, section 2.1.2).
+async fn look_up_tlsa(route: &mut Route, probe: &Probe, dns: &Dns) {
+    let by_mx = route.domain.as_ref().filter(|_| route.exchangers.iter().any(|e| e.preference.is_some()));
+    let (mut named, mut hosts): (Vec<&mut Exchanger>, Vec<Host>) = (Vec::new(), Vec::new());
+    for exchanger in route.exchangers.iter_mut().filter(|exchanger| !exchanger.addresses.is_empty()) {
+        match exchanger.name.as_deref().and_then(|name| name.parse().ok()) {
+            Some(host) => {
+                hosts.push(host);
+                named.push(exchanger);
+            }
+            None => exchanger.dane = Some(Arc::new(Dane::Absent("an address has no TLSA records".to_owned()))),
+        }
+    }
+    if hosts.is_empty() {
+        return;
+    }
+    let found = dns.dane(by_mx, &hosts, probe.target.port).await;
+    for (exchanger, dane) in named.into_iter().zip(found) {
+        if let (Dane::Unknown(error, what), TlsLevel::Dane) = (&dane, probe.tls) {
+            exchanger.fault = Some(Fault::NoDane(*error, what.clone()));
+            exchanger.addresses.clear();
+        }
+        exchanger.dane = Some(Arc::new(dane));
+    }
 }
 
 /// The hosts given in place of an MX set.
@@ -92,7 +160,8 @@ async fn hosts(domain: Option<Host>, hosts: &[HostSpec], dns: &Dns) -> Route {
     for host in hosts {
         exchangers.push(match host {
             HostSpec::Address(address) => {
-                Exchanger { name: None, preference: None, addresses: vec![*address], fault: None, notes: Vec::new() }
+                let addresses = vec![*address];
+                Exchanger { name: None, preference: None, addresses, fault: None, notes: Vec::new(), dane: None }
             }
             HostSpec::Name(name) => {
                 let dns::Resolved { addresses, notes } = dns.addresses(name).await;
@@ -111,7 +180,7 @@ async fn hosts(domain: Option<Host>, hosts: &[HostSpec], dns: &Dns) -> Route {
 /// The addresses to probe from, each with its EHLO name.
 async fn sources(probe: &Probe, routes: &[Route], dns: &Dns) -> Result<Vec<Source>, RunError> {
     let config = |e: &dyn std::fmt::Display| RunError::Config(e.to_string());
-    let interfaces = wire::interfaces().map_err(|e| config(&format_args!("this host's interfaces: {e}")))?;
+    let interfaces = wire::interfaces().map_err(|e| RunError::Ours(format!("this host's interfaces: {e}")))?;
     let mut own = source::expand(&probe.source.addresses, &interfaces).map_err(|e| config(&e))?;
     if own.is_empty() && probe.source.addresses.is_empty() {
         own = kernels_choice(probe, routes);
@@ -162,8 +231,9 @@ async fn name_of(probe: &Probe, source: IpAddr, dns: &Dns) -> EhloName {
     }
 }
 
-/// This host's own name, where it is a full one.
+/// This host's own name, where it is a full one: servers refuse others (RFC 5321, section 2.3.5),
+/// and it would be read as their refusal.
 fn host_name() -> Option<Host> {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
-    name.trim().parse().ok()
+    name.trim().parse().ok().filter(|name: &Host| name.as_str().contains('.'))
 }

@@ -14,6 +14,7 @@ mod diagnosis;
 mod head;
 mod matrix;
 mod paper;
+pub(super) mod past;
 mod planned;
 mod refusals;
 mod reports;
@@ -30,7 +31,7 @@ pub(super) fn write<W: io::Write>(recording: &Recording, out: &mut W, look: Look
         planned::planned(paper, recording)?;
         sessions(paper, recording, look.detail)?;
     }
-    reports::reproductions(paper, recording)?;
+    reports::reproductions(paper, recording, look.detail == Detail::Quiet)?;
     diagnosis::diagnoses(paper, recording)?;
     head::summary(paper, recording)
 }
@@ -58,6 +59,7 @@ fn sessions<W: io::Write>(paper: &mut Paper<W>, recording: &Recording, detail: D
     if !alone {
         timing::timing(paper, recording)?;
         timing::tls(paper, recording)?;
+        timing::dane(paper, recording)?;
     }
     Ok(())
 }

@@ -33,6 +33,8 @@ enum Woken {
     Due,
     /// The definition has changed.
     Changed,
+    /// The clock was put back.
+    Astray,
     /// The probe, or the watch, ends.
     Ended,
 }
@@ -48,7 +50,7 @@ impl Rounds {
         let (begin, mut done) = (schedule::seed(self.means.seed, &name), 0);
         loop {
             self.board.next_round(&name, slot.map(|slot| slot.start));
-            match self.wait(&name, slot).await {
+            match self.wait(&name, &table, slot).await {
                 Woken::Ended => break,
                 Woken::Changed => {
                     let before = std::mem::replace(&mut watched, Arc::clone(&self.definition.borrow_and_update()));
@@ -56,6 +58,11 @@ impl Rounds {
                         table = self.means.timetable(&watched);
                         slot = table.first();
                     }
+                    continue;
+                }
+                Woken::Astray => {
+                    table = self.means.timetable(&watched);
+                    slot = table.first();
                     continue;
                 }
                 Woken::Due => {}
@@ -87,9 +94,12 @@ impl Rounds {
         Some(next.slot)
     }
 
-    async fn wait(&mut self, name: &Arc<str>, slot: Option<Slot>) -> Woken {
+    async fn wait(&mut self, name: &Arc<str>, table: &Timetable, slot: Option<Slot>) -> Woken {
         loop {
             self.pulse.beat(name, 4 * LOOK);
+            if slot.is_some_and(|slot| table.is_astray(&slot, Timestamp::now())) {
+                return Woken::Astray;
+            }
             let left =
                 slot.map(|slot| Duration::try_from(slot.start.duration_since(Timestamp::now())).unwrap_or_default());
             if left.is_some_and(|left| left.is_zero()) {

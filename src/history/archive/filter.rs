@@ -35,13 +35,13 @@ impl Where {
     }
 }
 
-/// Sessions, as `s`.
-pub(super) fn of_sessions(filter: &Filter) -> Where {
+/// Sessions, as `s`; of one run, or of all.
+pub(super) fn of_sessions(filter: &Filter, of_one_run: bool) -> Where {
     let mut all = Where::default();
-    // The index over places and times is the way in wherever places are named; a plus keeps the
-    // others from being tried.
+    // A run's sessions lie together. Else the index over places and times is the way in, wherever
+    // places are named. A plus keeps the other way from being tried.
     let plus = if filter.is_of_places() { "+" } else { "" };
-    places(&mut all, "s.place", filter);
+    places(&mut all, if of_one_run { "+s.place" } else { "s.place" }, filter);
     outcomes(&mut all, "s.outcome", filter);
     if let Some(run) = &filter.run {
         all.and(format!("{plus}s.run = (SELECT id FROM run WHERE run = ?)"), [run.clone().into()]);
@@ -49,14 +49,14 @@ pub(super) fn of_sessions(filter: &Filter) -> Where {
     if let Some(probe) = &filter.probe {
         all.and(format!("{plus}s.run IN (SELECT id FROM run WHERE probe = ?)"), [probe.clone().into()]);
     }
-    if let Some(since) = filter.since.map(Timestamp::as_millisecond) {
-        all.and("s.at >= ?", [since.into()]);
-        if !filter.is_of_places() && filter.run.is_none() {
-            all.and("s.run IN (SELECT id FROM run WHERE last >= ?)", [since.into()]);
+    if filter.since.is_some() || filter.until.is_some() {
+        let since = filter.since.map_or(i64::MIN, Timestamp::as_millisecond);
+        let until = filter.until.map_or(i64::MAX, Timestamp::as_millisecond);
+        all.and("s.at >= ? AND s.at < ?", [since.into(), until.into()]);
+        if !filter.is_of_places() && filter.run.is_none() && !of_one_run {
+            let of_that_time = "s.run IN (SELECT id FROM run WHERE last >= ? AND at < ?)";
+            all.and(of_that_time, [since.into(), until.into()]);
         }
-    }
-    if let Some(until) = filter.until.map(Timestamp::as_millisecond) {
-        all.and("s.at < ?", [until.into()]);
     }
     all
 }
@@ -77,7 +77,7 @@ pub(super) fn of_runs(filter: &Filter) -> Where {
         all.and("r.at < ?", [until.as_millisecond().into()]);
     }
     if filter.is_of_sessions() {
-        let sessions = of_sessions(filter);
+        let sessions = of_sessions(filter, false);
         all.and(format!("r.id IN (SELECT s.run FROM session s {})", sessions.clause()), sessions.values);
     }
     all

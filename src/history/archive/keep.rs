@@ -23,7 +23,8 @@ struct Entry<'a> {
     lines: i64,
     /// The day that what is named now is seen on.
     day: i64,
-    /// When the last session began.
+    /// When the run and its last session began.
+    begun: i64,
     last: i64,
     /// The sessions entered now.
     tally: Tally,
@@ -57,7 +58,7 @@ impl<'a> Entry<'a> {
         probe: Option<&str>,
         lines: &[Line],
     ) -> Result<Self, Fault> {
-        let begun = lines.iter().find_map(time).unwrap_or_default();
+        let begun = lines.iter().filter_map(time).min().unwrap_or_default();
         transaction
             .prepare_cached(
                 "INSERT INTO run (run, probe, at, last, seed, lines, completed, failed, local, skipped) \
@@ -69,7 +70,7 @@ impl<'a> Entry<'a> {
             .query_row([run], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
         let latest = lines.iter().filter_map(time).max().unwrap_or(at).max(at);
         let (day, tally, hours) = (latest.div_euclid(DAY), Tally::default(), BTreeMap::new());
-        Ok(Self { transaction, texts, id, lines: lines_before, day, last, tally, hours })
+        Ok(Self { transaction, texts, id, lines: lines_before, day, begun: at, last, tally, hours })
     }
 
     fn session(&mut self, session: &Session) -> Result<(), Fault> {
@@ -149,6 +150,12 @@ impl<'a> Entry<'a> {
             Line::Run(run) => {
                 let begun = run.at.as_millisecond();
                 self.last = self.last.max(begun);
+                if self.begun < begun {
+                    // What was said before anybody knew when that was.
+                    let see =
+                        "UPDATE text SET seen = ?2 WHERE seen < ?2 AND id IN (SELECT text FROM line WHERE run = ?1)";
+                    self.transaction.prepare_cached(see)?.execute([self.id, self.day])?;
+                }
                 let update = "UPDATE run SET head = ?2, at = ?3, seed = ?4 WHERE id = ?1";
                 let values = params![self.id, text, begun, run.seed.cast_signed()];
                 self.transaction.prepare_cached(update)?.execute(values)?;

@@ -60,23 +60,25 @@ pub(super) fn runs_named(db: &Connection, beginning: &str) -> Result<Vec<String>
 
 pub(super) fn run(db: &Connection, run: &str) -> Result<Option<Vec<Line>>, Fault> {
     let id = db.prepare_cached("SELECT id FROM run WHERE run = ?")?.query_row([run], |row| row.get(0)).optional()?;
-    let Some(id) = id else { return Ok(None) };
-    let mut lines = Vec::new();
-    Reader::new(db).lines_of(id, &Filter::default(), &mut |line| {
-        lines.push(line);
-        true
-    })?;
-    Ok(Some(lines))
+    id.map(|id| lines_of(db, id, &Filter::default())).transpose()
 }
 
-pub(super) fn lines(db: &Connection, filter: &Filter, each: &mut dyn FnMut(Line) -> bool) -> Result<(), Fault> {
+/// The lines of one run in their order, of the sessions those that the filter wants.
+pub(super) fn lines_of(db: &Connection, id: i64, filter: &Filter) -> Result<Vec<Line>, Fault> {
     let mut reader = Reader::new(db);
-    for id in ids(db, filter)?.into_iter().rev() {
-        if !reader.lines_of(id, filter, each)? {
-            break;
-        }
+    let mut others = reader.others_of(id)?.into_iter().peekable();
+    let mut wanted = of_sessions(&Filter { run: None, probe: None, ..filter.clone() }, true);
+    wanted.and("s.run = ?", [id.into()]);
+    let mut sessions = db.prepare_cached(&format!("{SESSIONS} {} ORDER BY s.position", wanted.clause()))?;
+    let mut rows = sessions.query(params_from_iter(wanted.values))?;
+    let mut lines = Vec::new();
+    while let Some(row) = rows.next()? {
+        let position: i64 = row.get(12)?;
+        lines.extend(std::iter::from_fn(|| others.next_if(|(at, _)| *at < position)).map(|(_, line)| line));
+        lines.push(Line::Session(Box::new(reader.session(row)?)));
     }
-    Ok(())
+    lines.extend(others.map(|(_, line)| line));
+    Ok(lines)
 }
 
 pub(super) fn diagnoses(db: &Connection, filter: &Filter) -> Result<Vec<Diagnosis>, Fault> {
@@ -96,7 +98,7 @@ pub(super) fn diagnoses(db: &Connection, filter: &Filter) -> Result<Vec<Diagnosi
 }
 
 /// The numbers of the runs that the filter wants, the newest first.
-fn ids(db: &Connection, filter: &Filter) -> Result<Vec<i64>, Fault> {
+pub(super) fn ids(db: &Connection, filter: &Filter) -> Result<Vec<i64>, Fault> {
     let mut wanted = of_runs(filter);
     let (clause, limit) = (wanted.clause(), wanted.limit(filter.limit));
     let mut ids =
@@ -106,7 +108,7 @@ fn ids(db: &Connection, filter: &Filter) -> Result<Vec<i64>, Fault> {
 }
 
 pub(super) fn sessions(db: &Connection, filter: &Filter, each: &mut dyn FnMut(Session) -> bool) -> Result<(), Fault> {
-    let mut wanted = of_sessions(filter);
+    let mut wanted = of_sessions(filter, false);
     let (clause, limit) = (wanted.clause(), wanted.limit(filter.limit));
     let mut sessions = db.prepare_cached(&format!("{SESSIONS} {clause} ORDER BY s.at, s.run, s.seq {limit}"))?;
     let mut rows = sessions.query(params_from_iter(wanted.values))?;
@@ -141,29 +143,6 @@ impl<'a> Reader<'a> {
     fn new(db: &'a Connection) -> Self {
         let (cells, endings, servers, replies) = Default::default();
         Self { db, cells, endings, servers, replies }
-    }
-
-    /// The lines of one run in their order, of the sessions those that the filter wants; false where
-    /// `each` wants no more.
-    fn lines_of(&mut self, id: i64, filter: &Filter, each: &mut dyn FnMut(Line) -> bool) -> Result<bool, Fault> {
-        let mut others = self.others_of(id)?.into_iter().peekable();
-        let mut wanted = of_sessions(&Filter { run: None, probe: None, ..filter.clone() });
-        // This run's sessions are few against all of a place.
-        wanted.and("s.run = ?", [id.into()]);
-        let mut sessions = self.db.prepare_cached(&format!("{SESSIONS} {} ORDER BY s.position", wanted.clause()))?;
-        let mut rows = sessions.query(params_from_iter(wanted.values))?;
-        while let Some(row) = rows.next()? {
-            let position: i64 = row.get(12)?;
-            while let Some((_, line)) = others.next_if(|(at, _)| *at < position) {
-                if !each(line) {
-                    return Ok(false);
-                }
-            }
-            if !each(Line::Session(Box::new(self.session(row)?))) {
-                return Ok(false);
-            }
-        }
-        Ok(others.all(|(_, line)| each(line)))
     }
 
     /// The lines of one run that are no sessions, each with its place.

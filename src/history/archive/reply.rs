@@ -79,6 +79,7 @@ mod tests {
         let replies = [
             r#"["421 4.7.0 [TSS04] Messages from 192.0.2.10 deferred"]"#,
             r#"["421 4.7.0 [TSS04] Messages from 192.0.2.9 deferred"]"#,
+            r#"["421 4.7.0 [TSS04] Messages from 192.0.2.9 Deferred"]"#,
             r#"["421 4.7.0 [TSS04]  Messages"]"#,
             r#"["554-a b","554 c  d\u001b[31m \n "]"#,
             "[]",

@@ -42,7 +42,7 @@ impl StoreArchive {
         Store::existing(path)?.map(Self::over).transpose()
     }
 
-    pub(super) fn over(store: Store) -> Result<Self, HistoryError> {
+    pub(in crate::history) fn over(store: Store) -> Result<Self, HistoryError> {
         store.db.set_prepared_statement_cache_capacity(STATEMENTS);
         // What is acknowledged is on disk.
         let set = store.db.pragma_update(None, "synchronous", "full");
@@ -84,7 +84,7 @@ impl StoreArchive {
 #[cfg(test)]
 impl StoreArchive {
     /// Takes away the limit that made the file full.
-    pub(super) fn unlimited(&self) {
+    pub(in crate::history) fn unlimited(&self) {
         self.store.db.pragma_update(None, "max_page_count", 1 << 20).unwrap();
     }
 }
@@ -107,7 +107,14 @@ impl Archive for StoreArchive {
     }
 
     fn lines(&mut self, filter: &Filter, each: &mut dyn FnMut(Line) -> bool) -> Result<(), HistoryError> {
-        self.read(|db| read::lines(db, filter, each))
+        // Each run for itself: whoever takes the lines may be slow, and what is being read cannot be
+        // tidied up behind the writers.
+        for id in self.read(|db| read::ids(db, filter))?.into_iter().rev() {
+            if !self.read(|db| read::lines_of(db, id, filter))?.into_iter().all(&mut *each) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn sessions(&mut self, filter: &Filter, each: &mut dyn FnMut(Session) -> bool) -> Result<(), HistoryError> {

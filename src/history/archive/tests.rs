@@ -103,9 +103,10 @@ fn recorded(text: &str) -> (String, Vec<Line>) {
 
 #[test]
 fn every_line_comes_back_as_it_was() {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/outputs");
+    let tests = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests");
     let mut kinds = std::collections::BTreeSet::new();
-    for file in std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()) {
+    let folders = ["history", "outputs"].map(|folder| std::fs::read_dir(tests.join(folder)).unwrap());
+    for file in folders.into_iter().flatten().map(|file| file.unwrap().path()) {
         if file.extension().is_none_or(|extension| extension != "jsonl") {
             continue;
         }
@@ -127,7 +128,7 @@ fn every_line_comes_back_as_it_was() {
             kinds.insert(json!(kept)["type"].as_str().unwrap().to_owned());
         }
     }
-    let wanted = ["check", "diagnosis", "lookup", "report", "reproduction", "run", "session", "summary"];
+    let wanted = ["check", "diagnosis", "lookup", "passed", "report", "reproduction", "run", "session", "summary"];
     assert!(wanted.iter().all(|kind| kinds.contains(*kind)), "{kinds:?}");
 }
 
@@ -256,6 +257,25 @@ fn hours_outlast_their_sessions() {
     let mut other = world.open();
     other.keep("f", None, &round("f", 300 * 24 * 60)).unwrap();
     assert_eq!(other.run("f").unwrap(), Some(round("f", 300 * 24 * 60)));
+}
+
+#[test]
+fn what_was_said_before_the_run_began_lasts_as_long_as_the_run() {
+    let world = World::new();
+    let mut archive = world.open();
+    let report = Line::parse(r#"{"type": "report", "seq": 1, "file": "-", "format": "text"}"#).unwrap().unwrap();
+    let lines = [report, head("a", 0), session("a", 1, 0)];
+    archive.keep("old", None, &round("old", 0)).unwrap();
+    for line in &lines {
+        archive.keep("a", None, std::slice::from_ref(line)).unwrap();
+    }
+    let mut late = round("a", 60 * 24 * 60);
+    late.retain(|line| matches!(line, Line::Session(_)));
+    archive.keep("a", None, &late).unwrap();
+    let forgotten = archive.retain(at(100 * 24 * 60), &Retention::default()).unwrap();
+    assert_eq!(forgotten.runs, 1);
+    let found = archive.run("a").unwrap().unwrap();
+    assert_eq!((&found[..3], found.len()), (&lines[..], 10));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::values::{Clean, Failing, Ip, Line, OneOrMore, Pause, Period, Read, Stop, Tls, Whole};
+use super::values::{Clean, Failing, Ip, Line, OneOrMore, Pause, Period, Read, Stop, Whole};
 use crate::address::{EhloName, Host, Mailbox, Sender};
 use crate::limits::Rate;
 use crate::probe::alert::{Alert, Mail, Receiver, Relay, Webhook};
@@ -16,6 +16,7 @@ use crate::probe::layer::{LimitsLayer, ProbeLayer};
 use crate::probe::{Dkim, Expect, HostSpec, Schedule};
 use crate::schedule::{Cron, When};
 use crate::smtp::reply::{Code, Enhanced};
+use crate::smtp::session::TlsLevel;
 use crate::source::SourceSpec;
 use crate::stage::Stage;
 
@@ -66,7 +67,7 @@ struct EnvelopeTable {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 struct SessionTable {
     until: Option<Spanned<Read<Stop>>>,
-    tls: Option<Read<Tls>>,
+    tls: Option<Read<TlsLevel>>,
     timeout: BTreeMap<Stage, Read<Period>>,
 }
 
@@ -184,7 +185,7 @@ impl Document {
             to: envelope.to.map(|to| to.into_inner().0).unwrap_or_default(),
             owned: bare(envelope.owned),
             until: session.until.map(|until| until.into_inner().0.0),
-            tls: session.tls.map(|Read(Tls(level))| level),
+            tls: session.tls.map(|Read(level)| level),
             timeouts: session.timeout.into_iter().map(|(stage, Read(Period(time)))| (stage, time)).collect(),
             send: message.send.map(Spanned::into_inner),
             body: message.body.map(|path| directory.join(path.into_inner())),

@@ -103,7 +103,12 @@ fn described(exchanger: &Exchanger<'_>, resolves: bool) -> String {
 }
 
 /// How many sessions, how deep, and what they did not do.
+///
+/// A reproduction ends when it knows enough, so each says by itself what was planned.
 fn plan(recording: &Recording) -> String {
+    if !recording.reproductions.is_empty() {
+        return String::new();
+    }
     let planned = recording.sessions.len().max(recording.planned.len());
     let Some(until) = recording
         .sessions
@@ -132,7 +137,14 @@ fn plan(recording: &Recording) -> String {
 /// Lookups that failed, in words.
 fn lookups<W: io::Write>(paper: &mut Paper<W>, recording: &Recording) -> io::Result<()> {
     for lookup in &recording.lookups {
-        let Some(error) = lookup.error.filter(|&e| e != LookupError::Nodata || lookup.rtype == "MX") else { continue };
+        // That there are none of them is an answer like any other.
+        let optional = !matches!(&*lookup.rtype, "MX" | "A" | "AAAA" | "PTR");
+        let is_news = |error: &LookupError| match error {
+            LookupError::Nodata => lookup.rtype == "MX",
+            LookupError::Nxdomain => !optional,
+            _ => true,
+        };
+        let Some(error) = lookup.error.filter(is_news) else { continue };
         let what = match error {
             LookupError::Nxdomain => "the name does not exist",
             LookupError::Nodata => "no such record",
