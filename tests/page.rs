@@ -7,7 +7,7 @@ mod past;
 #[path = "page/site.rs"]
 mod site;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -53,6 +53,8 @@ enum World {
     /// The same, and nothing was kept.
     Unkept,
     Large,
+    /// More probes than are shown whole at once.
+    Several,
     Hostile,
 }
 
@@ -70,6 +72,7 @@ impl World {
             }
             Self::Unkept => Site::unkept(&past(4, 8, true)).await,
             Self::Large => Site::start(&Past { rounds: 2, ..past(64, 24, true) }).await,
+            Self::Several => Site::several(&past(4, 8, true)).await,
             Self::Hostile => Site::hostile().await,
         }
     }
@@ -106,7 +109,7 @@ async fn every_page_is_as_it_should_be() {
 /// Every page that can be reached is whole, and leads nowhere that is not.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_link_leads_somewhere() {
-    for world in [World::Failing, World::Hostile, World::Unkept] {
+    for world in [World::Failing, World::Hostile, World::Unkept, World::Several] {
         let site = world.start().await;
         let (mut seen, mut ahead) = (BTreeSet::from(["/".to_owned()]), VecDeque::from(["/".to_owned()]));
         let mut pages = 0;
@@ -221,6 +224,50 @@ fn not_whole(body: &str) -> Vec<String> {
     faults
 }
 
+/// Text stands out from what is behind it by 4.5 to 1, a bar by 3 to 1 (WCAG 2.2, 1.4.3 and 1.4.11).
+#[test]
+fn every_colour_can_be_told_from_what_is_behind_it() {
+    let style = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("templates/style.css")).unwrap();
+    let named = Regex::new(r"--([a-z-]+): #([0-9a-f]{6});").unwrap();
+    let (light, dark) = style.split_once("prefers-color-scheme").unwrap();
+    for (scheme, text) in [("light", light), ("dark", dark)] {
+        let colours: BTreeMap<&str, u32> = named
+            .captures_iter(text)
+            .map(|found| (found.get(1).unwrap().as_str(), u32::from_str_radix(&found[2], 16).unwrap()))
+            .collect();
+        let grounds = |own: &'static str| ["back", "card", own];
+        let texts = [
+            ("text", grounds("card")),
+            ("quiet", grounds("card")),
+            ("link", grounds("card")),
+            ("bad", grounds("bad-back")),
+            ("warn", grounds("warn-back")),
+            ("good", grounds("good-back")),
+        ];
+        for (name, ground) in texts.into_iter().flat_map(|(name, grounds)| grounds.map(|ground| (name, ground))) {
+            let found = contrast(colours[name], colours[ground]);
+            assert!(found >= 4.5, "{scheme}: {name} on {ground} is {found:.2}");
+        }
+        for name in ["passed", "few", "some", "most", "all"] {
+            let found = contrast(colours[name], colours["back"]);
+            assert!(found >= 3.0, "{scheme}: {name} is {found:.2}");
+        }
+    }
+}
+
+/// As WCAG 2.2 has it.
+fn contrast(one: u32, other: u32) -> f64 {
+    let luminance = |colour: u32| {
+        let linear = |shift: u32| {
+            let share = f64::from(colour >> shift & 0xff) / 255.0;
+            if share <= 0.04045 { share / 12.92 } else { ((share + 0.055) / 1.055).powf(2.4) }
+        };
+        0.2126 * linear(16) + 0.7152 * linear(8) + 0.0722 * linear(0)
+    };
+    let (one, other) = (luminance(one) + 0.05, luminance(other) + 0.05);
+    one.max(other) / one.min(other)
+}
+
 /// What a hostile provider says is text to a browser too: no script ran, no element is its own.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the Chromium that tests/run installs"]
@@ -268,6 +315,11 @@ async fn pictures() {
                 pages.push(("incident", "/incident/2".to_owned()));
                 pages.push(("run", format!("/run/{}", site.run)));
                 pages.push(("fault", "/?range=8d".to_owned()));
+            }
+            if name == "1x1" {
+                let site = World::Several.start().await;
+                let shot = format!("--screenshot={}", folder.join("several.png").display());
+                tokio::task::block_in_place(|| browser(&[&shot, "--window-size=1280,1000", &site.url("/")]));
             }
             if failing && name == "64x24" {
                 pages.push(("source", "/?source=192.0.2.11&range=7d".to_owned()));

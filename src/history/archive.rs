@@ -194,7 +194,8 @@ pub struct Filter {
     pub since: Option<Timestamp>,
     /// Before.
     pub until: Option<Timestamp>,
-    /// The domain of the sessions; upper and lower case are one.
+    /// The domain of the sessions; upper and lower case are one. Those of hosts that were given one by
+    /// one have an empty one.
     pub domain: Option<String>,
     pub probe: Option<String>,
     pub source: Option<IpAddr>,

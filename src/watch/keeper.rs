@@ -260,6 +260,9 @@ impl Keeper {
                 update.incident.id = self.owed.number(&probe, update.key);
                 if let Some(kept) = self.probes.get_mut(&probe) {
                     kept.tracker.number(update.key, update.incident.id);
+                    // The page links to it by its number.
+                    let open = kept.tracker.incidents().map(|(_, incident)| incident.clone()).collect();
+                    self.board.incidents(&probe, open);
                 }
                 for event in update.events() {
                     self.log.say(now, &probe, &log::event(&update.incident, event));

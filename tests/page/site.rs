@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use super::now;
-use super::past::Past;
+use super::past::{DOMAIN, PROBE, Past};
 
 pub(crate) struct Site {
     address: SocketAddr,
@@ -44,6 +44,21 @@ pub(crate) struct Page {
 impl Site {
     pub(crate) async fn start(past: &Past) -> Self {
         Self::over(true, async |archive, board| past.draw(now(), archive, board)).await
+    }
+
+    /// Four probes, of which one has a past.
+    pub(crate) async fn several(past: &Past) -> Self {
+        Self::over(true, async |archive, board| {
+            let run = past.draw(now(), archive, board);
+            let targets =
+                [(PROBE, DOMAIN), ("gmail.com", "gmail.com"), ("gmx.de", "gmx.de"), ("icloud.com", "icloud.com")];
+            board.watch(targets.map(|(name, domain)| {
+                let layer = ProbeLayer { domain: domain.parse().ok(), ..ProbeLayer::default() };
+                (name.to_owned(), Arc::new(layer.settle(|_| Err(std::io::ErrorKind::NotFound.into())).unwrap()))
+            }));
+            run
+        })
+        .await
     }
 
     /// A past that nobody wrote down.
@@ -166,6 +181,7 @@ impl Page {
 async fn probed(provider: &Provider, probe: &Arc<Probe>) -> Vec<Line> {
     let setup = Setup {
         dns: Dns::new(&[provider.dns()], Duration::from_secs(5)),
+        dane: false,
         trust: Trust::system(),
         ledger: Box::new(RunLedger::default()),
         catalog: Catalog::built_in(),

@@ -84,3 +84,36 @@ pub(super) fn stretches(db: &Connection, filter: &Filter, hours: u32) -> Result<
     }
     Ok(stretches)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{World, at, round};
+    use super::super::{Archive as _, StoreArchive};
+    use super::*;
+
+    #[test]
+    fn stretches_count_every_trial_and_the_failures_asked_for() {
+        let world = World::new();
+        let mut archive = world.open();
+        for (run, minutes) in [("a", 0), ("b", 59), ("c", 125)] {
+            archive.keep(run, None, &round(run, minutes)).unwrap();
+        }
+        let counts = |archive: &mut StoreArchive, filter: &Filter, hours| {
+            let all = archive.stretches(filter, hours).unwrap();
+            all.iter().map(|s| (s.source.unwrap().to_string(), s.at, s.tried, s.failed)).collect::<Vec<_>>()
+        };
+        let refused =
+            Filter { source: "192.0.2.1".parse().ok(), domain: Some("A.example".to_owned()), ..Filter::default() };
+        let source = || "192.0.2.1".to_owned();
+        assert_eq!(counts(&mut archive, &refused, 1), [(source(), at(0), 4, 4), (source(), at(120), 2, 2)]);
+        // Of two hours, from an even hour on.
+        assert_eq!(counts(&mut archive, &refused, 2), [(source(), at(0), 4, 4), (source(), at(120), 2, 2)]);
+        assert_eq!(counts(&mut archive, &refused, 24), [(source(), "2026-11-24T00:00:00Z".parse().unwrap(), 6, 6)]);
+        // What ended otherwise was tried, and did not fail so.
+        let elsewhere = Filter { stage: Some(Stage::Banner), ..refused.clone() };
+        assert_eq!(counts(&mut archive, &elsewhere, 24), [(source(), "2026-11-24T00:00:00Z".parse().unwrap(), 6, 0)]);
+        let later = Filter { since: Some(at(120)), ..refused };
+        assert_eq!(counts(&mut archive, &later, 1), [(source(), at(120), 2, 2)]);
+        assert_eq!(archive.stretches(&Filter::default(), 24).unwrap().len(), 4);
+    }
+}

@@ -8,12 +8,12 @@ use super::*;
 use crate::history::Store;
 use crate::ledger::later;
 
-struct World {
+pub(super) struct World {
     directory: tempfile::TempDir,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { directory: tempfile::tempdir().unwrap() }
     }
 
@@ -21,7 +21,7 @@ impl World {
         self.directory.path().join("history.sqlite")
     }
 
-    fn open(&self) -> StoreArchive {
+    pub(super) fn open(&self) -> StoreArchive {
         StoreArchive::open(&self.path()).unwrap()
     }
 
@@ -31,7 +31,7 @@ impl World {
     }
 }
 
-fn at(minutes: u64) -> Timestamp {
+pub(super) fn at(minutes: u64) -> Timestamp {
     later("2026-11-24T10:00:00Z".parse().unwrap(), Duration::from_mins(minutes))
 }
 
@@ -75,7 +75,7 @@ fn summary(run: &str) -> Line {
 }
 
 /// A round of eight sessions, which began then.
-fn round(run: &str, minutes: u64) -> Vec<Line> {
+pub(super) fn round(run: &str, minutes: u64) -> Vec<Line> {
     let sessions = (1..=8).map(|seq| session(run, seq, minutes));
     let end = [diagnosis(run, DiagnosisKind::SenderIpBlock), summary(run)];
     std::iter::once(head(run, minutes)).chain(sessions).chain(end).collect()
@@ -195,32 +195,6 @@ fn sessions_come_in_the_order_of_time() {
     archive.keep("b", None, &[session("b", 1, 2)]).unwrap();
     let found = all_sessions(&mut archive, &Filter::default());
     assert_eq!(found, [("a".to_owned(), 2), ("b".to_owned(), 1), ("a".to_owned(), 1)]);
-}
-
-#[test]
-fn stretches_count_every_trial_and_the_failures_asked_for() {
-    let world = World::new();
-    let mut archive = world.open();
-    for (run, minutes) in [("a", 0), ("b", 59), ("c", 125)] {
-        archive.keep(run, None, &round(run, minutes)).unwrap();
-    }
-    let counts = |archive: &mut StoreArchive, filter: &Filter, hours| {
-        let all = archive.stretches(filter, hours).unwrap();
-        all.iter().map(|s| (s.source.unwrap().to_string(), s.at, s.tried, s.failed)).collect::<Vec<_>>()
-    };
-    let refused =
-        Filter { source: "192.0.2.1".parse().ok(), domain: Some("A.example".to_owned()), ..Filter::default() };
-    let source = || "192.0.2.1".to_owned();
-    assert_eq!(counts(&mut archive, &refused, 1), [(source(), at(0), 4, 4), (source(), at(120), 2, 2)]);
-    // Of two hours, from an even hour on.
-    assert_eq!(counts(&mut archive, &refused, 2), [(source(), at(0), 4, 4), (source(), at(120), 2, 2)]);
-    assert_eq!(counts(&mut archive, &refused, 24), [(source(), "2026-11-24T00:00:00Z".parse().unwrap(), 6, 6)]);
-    // What ended otherwise was tried, and did not fail so.
-    let elsewhere = Filter { stage: Some(Stage::Banner), ..refused.clone() };
-    assert_eq!(counts(&mut archive, &elsewhere, 24), [(source(), "2026-11-24T00:00:00Z".parse().unwrap(), 6, 0)]);
-    let later = Filter { since: Some(at(120)), ..refused };
-    assert_eq!(counts(&mut archive, &later, 1), [(source(), at(120), 2, 2)]);
-    assert_eq!(archive.stretches(&Filter::default(), 24).unwrap().len(), 4);
 }
 
 #[test]

@@ -172,7 +172,7 @@ impl Matrix {
         (!matrix.rows.is_empty() || !matrix.nowhere.is_empty()).then_some(matrix)
     }
 
-    /// The addresses of the columns, and the sources of the rows.
+    /// How many rows have a failure.
     pub(super) fn rows_failing(&self) -> usize {
         self.rows.len() - self.clean
     }

@@ -209,6 +209,7 @@ fn tls(tls: &Tls) -> Vec<(&'static str, String)> {
             if tls.verified { "verified: chain, dates and name hold".to_owned() } else { "not verified".to_owned() },
         ),
         ("Problem", text(&tls.problem)),
+        ("DANE", tls.dane.clone().or_else(|| tls.dane_problem.clone()).unwrap_or_default()),
         ("Names", names),
         ("Issuer", text(&tls.issuer)),
         ("Valid until", end(&tls.not_after)),
