@@ -46,7 +46,7 @@ fn page(run: String, lines: Vec<Line>) -> RunPage {
         match line {
             Line::Run(head) => heads.push(head),
             Line::Session(session) => sessions.push(Arc::from(session)),
-            Line::Diagnosis(diagnosis) => diagnoses.push(*diagnosis),
+            Line::Diagnosis(found) => diagnoses.push(*found),
             Line::Lookup(lookup) => lookups.push(lookup),
             _ => {}
         }

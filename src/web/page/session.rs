@@ -152,7 +152,9 @@ fn page(session: &Session, around: Vec<Neighbour>) -> SessionPage {
         ("Expected", if session.expected { "yes: the probe's author wants it".to_owned() } else { String::new() }),
     ];
     facts.retain(|(_, value)| !value.is_empty());
-    facts.iter_mut().for_each(|(_, value)| *value = shown(&*value));
+    for (_, value) in &mut facts {
+        *value = shown(&*value);
+    }
     let lines = |lines: &[String]| all_shown(&lines[..lines.len().min(LINES)]);
     SessionPage {
         title: shown(format!("{what}: {} at {target}", name(session.source))),
@@ -215,6 +217,8 @@ fn tls(tls: &Tls) -> Vec<(&'static str, String)> {
         ("Valid until", end(&tls.not_after)),
     ];
     facts.retain(|(_, value)| !value.is_empty());
-    facts.iter_mut().for_each(|(_, value)| *value = shown(&*value));
+    for (_, value) in &mut facts {
+        *value = shown(&*value);
+    }
     facts
 }

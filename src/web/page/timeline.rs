@@ -53,31 +53,29 @@ impl Timeline {
             strip.add(one.at, one.tried, one.failed);
         }
         let many = cells.values().map(BTreeMap::len).sum::<usize>() > ROOMY;
-        let mut sources: Vec<(Strip, Option<IpAddr>, BTreeMap<Option<IpAddr>, Strip>)> = Vec::new();
-        for (source, strips) in cells {
+        let whole = |(source, strips): (Option<IpAddr>, BTreeMap<Option<IpAddr>, Strip>)| {
             let mut all = empty();
-            strips.values().for_each(|strip| all.merge(strip));
-            sources.push((all, source, strips));
-        }
+            for strip in strips.values() {
+                all.merge(strip);
+            }
+            (all, source, strips)
+        };
+        let mut sources: Vec<_> = cells.into_iter().map(whole).collect();
         // Those with the highest share of failures first.
         sources.sort_by(|(a, ..), (b, ..)| share(b).total_cmp(&share(a)));
         let mut rows = Vec::new();
         for (all, source, strips) in &sources {
             let of_source = Ask { source: *source, ..ask.clone() };
-            if strips.len() > 1 {
-                rows.push(row(*source, None, false, &of_source, all));
+            let under = strips.len() > 1;
+            if under {
+                rows.push(row(*source, None, &of_source, all));
             }
             for (address, strip) in strips {
-                if many && strips.len() > 1 && strip.total().1 == 0 {
+                if many && under && strip.total().1 == 0 {
                     continue;
                 }
-                rows.push(row(
-                    *source,
-                    Some(*address),
-                    strips.len() > 1,
-                    &Ask { address: *address, ..of_source.clone() },
-                    strip,
-                ));
+                let of_cell = Ask { address: *address, ..of_source.clone() };
+                rows.push(Row { under, ..row(*source, Some(name(*address)), &of_cell, strip) });
             }
         }
         let end = since.saturating_add(stretch.saturating_mul(i32::try_from(count).unwrap_or(0))).unwrap_or(now);
@@ -93,18 +91,21 @@ impl Timeline {
     }
 }
 
-fn row(source: Option<IpAddr>, address: Option<Option<IpAddr>>, under: bool, ask: &Ask, strip: &Strip) -> Row {
-    let name = |ip: Option<IpAddr>| ip.map_or_else(|| "unknown".to_owned(), |ip| ip.to_string());
+fn row(source: Option<IpAddr>, address: Option<String>, ask: &Ask, strip: &Strip) -> Row {
     let (tried, failed) = strip.total();
     Row {
         source: name(source),
-        address: address.map(name),
-        under,
+        address,
+        under: false,
         href: ask.to_string(),
         count: format!("{failed}/{tried}"),
         tone: if failed == 0 { "good" } else { "bad" },
         svg: strip.svg(),
     }
+}
+
+fn name(ip: Option<IpAddr>) -> String {
+    ip.map_or_else(|| "unknown".to_owned(), |ip| ip.to_string())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a share need not be exact")]

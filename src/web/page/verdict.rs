@@ -49,16 +49,15 @@ struct About<'a> {
 impl Verdict {
     pub(super) fn of_incident(incident: &Incident, now: Timestamp) -> Self {
         let about = About::incident(incident);
-        let mut since = match incident.closed {
-            Some(_) => between(incident.opened),
-            None => {
-                let least = if incident.opened.after.is_none() { "at least " } else { "" };
-                format!("{least}{} ago, {}", long(incident.opened.by, now), between(incident.opened))
-            }
-        };
-        if incident.episodes > 1 {
-            since += &format!("; {} episodes", incident.episodes);
+        let mut since = vec![between(incident.opened)];
+        if incident.closed.is_none() {
+            let least = if incident.opened.after.is_none() { "at least " } else { "" };
+            since.insert(0, format!("{least}{} ago", long(incident.opened.by, now)));
         }
+        if incident.episodes > 1 {
+            since.push(format!("in {} episodes", incident.episodes));
+        }
+        let since = since.join(", ");
         let mut facts = about.facts(since);
         if let Some(closed) = incident.closed {
             let lasted = long(incident.opened.by, closed.by);
