@@ -78,7 +78,7 @@ async fn foresee(watched: &[Watched], means: Means) -> Done {
 /// Two ways to the history: one for what is found, one for what is to be told.
 fn archives(history: &History) -> Result<Option<[Box<dyn Archive>; 2]>, Failure> {
     let Some(path) = history.file(|name| std::env::var_os(name)).map_err(Failure::config)? else { return Ok(None) };
-    let open = || StoreArchive::open(&path).map(|archive| Box::new(archive) as Box<dyn Archive>);
+    let open = || StoreArchive::open(&path)?.frugal().map(|archive| Box::new(archive) as Box<dyn Archive>);
     let both = open().and_then(|first| Ok([first, open()?]));
     both.map(Some).map_err(Failure::config)
 }
