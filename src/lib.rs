@@ -21,13 +21,15 @@
 //! | evidence to diagnoses | [`judge::judge`] |
 //! | a schedule to its rounds | [`schedule::Timetable`] |
 //! | rounds to incidents | [`incident::Tracker`] |
+//! | an incident to those it concerns | [`alert::Notice`], [`alert::deliver`] |
 //! | a bounce, a log, a sentence to reports | [`report::Reader`], [`report::import::Import`] |
 //! | lines to what people and programs read | [`sink::open`] |
 //! | lines to what is on record, and back | [`history::archive::Archive`] |
+//! | a watch to whoever asks | [`web::router`] |
 //!
 //! A refusal, a timeout, a broken handshake is a value; an `Err` means that *we* could not do our
-//! part. Everything but `dns`, `wire`, `drive`, `preflight`, `run`, `history`, `sim` and the faces is
-//! pure: no socket, no clock, no chance.
+//! part. Everything but `dns`, `wire`, `drive`, `preflight`, `run`, `history`, `alert`, `sim` and the
+//! faces is pure: no socket, no clock, no chance.
 //!
 //! # The levels
 //!

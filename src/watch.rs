@@ -160,7 +160,9 @@ pub async fn watch(
     let delivering = outbox.map(|archive| {
         let log = log.clone();
         let tell = Box::new(move |what: &str| log.tell(what));
-        tokio::spawn(deliver(Delivery { archive, courier, audience, tell }, ended.clone()))
+        let board = Arc::clone(&board);
+        let failing = Box::new(move |receivers| board.receivers_failing(receivers));
+        tokio::spawn(deliver(Delivery { archive, courier, audience, tell, failing }, ended.clone()))
     });
     let (reload, mut wanted) = mpsc::channel::<Answer>(4);
     let serving = web.map(|(listener, flags, any_target)| {

@@ -105,6 +105,6 @@ async fn reload(State(web): State<Web>) -> Response {
 
 /// What several lines say, none of which acts on a terminal.
 fn shown(text: &str) -> String {
-    let lines: Vec<_> = text.lines().map(|line| format!("{}\n", visible(line))).collect();
+    let lines: Vec<String> = text.lines().map(|line| visible(line).into_owned() + "\n").collect();
     lines.concat()
 }

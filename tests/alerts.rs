@@ -8,11 +8,13 @@
 mod receivers;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mxprobe::alert::{Audience, Courier, Delivery, Notice, Pace, deliver};
-use mxprobe::history::archive::{Archive as _, StoreArchive};
+use mxprobe::alert::{Audience, Courier, Delivery, Firing, Notice, Pace, deliver};
+use mxprobe::history::archive::{Archive as _, CLAIM, StoreArchive};
 use mxprobe::probe::alert::Receiver;
 use mxprobe::record::{Incident, IncidentEvent};
 use mxprobe::wire::Trust;
@@ -60,7 +62,7 @@ const PACE: Pace = Pace {
     patience: Duration::from_millis(1500),
     first: Duration::from_millis(20),
     longest: Duration::from_millis(80),
-    again: Duration::from_secs(3600),
+    again: Duration::from_hours(1),
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,6 +104,8 @@ async fn play(case: &Case) -> Vec<String> {
     let known = if case.forgotten { Vec::new() } else { targets };
     let (_audience, audience) = watch::channel(Audience { receivers: known, firing: Vec::new() });
     let (say, said) = std::sync::mpsc::channel();
+    let failing = Arc::new(AtomicUsize::new(usize::MAX));
+    let counted = Arc::clone(&failing);
     let trust = Trust::system().with_file(&all.roots()).unwrap();
     let courier = Courier { trust, name: "probe.example".parse().unwrap(), page: None, pace: PACE };
     let delivery = Delivery {
@@ -109,6 +113,7 @@ async fn play(case: &Case) -> Vec<String> {
         courier,
         audience,
         tell: Box::new(move |what| say.send(what.to_owned()).unwrap()),
+        failing: Box::new(move |receivers| counted.store(receivers, Ordering::SeqCst)),
     };
     let delivering = tokio::spawn(deliver(delivery, cancel));
     let end = Instant::now() + Duration::from_secs(20);
@@ -129,6 +134,11 @@ async fn play(case: &Case) -> Vec<String> {
         faults.push("the delivery ended by itself".to_owned());
     }
     delivering.abort();
+    // Who is to be told and has not taken it, is failing; but not one that nobody configures.
+    let unwell = if case.forgotten { 0 } else { usize::from(case.left > 0) };
+    if failing.load(Ordering::SeqCst) != unwell {
+        faults.push(format!("{} receivers are said to fail, wanted {unwell}", failing.load(Ordering::SeqCst)));
+    }
     for ((receiver, heard), each) in told.iter().zip(&case.receiver) {
         let found: Vec<String> = heard.all().into_iter().map(|(about, _)| about).collect();
         // A receiver that never takes anything is asked for as long as somebody watches.
@@ -147,6 +157,86 @@ async fn play(case: &Case) -> Vec<String> {
     faults
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_dies_before_a_notice_is_marked_tells_it_again_under_the_same_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut all = Receivers::new(dir.path());
+    let (receiver, heard) = all.open("webhook", vec!["silent".to_owned(), String::new()]).await;
+    let path = dir.path().join("history.sqlite");
+    let mut archive = StoreArchive::open(&path).unwrap();
+    enter(&mut archive, std::slice::from_ref(&receiver));
+    let courier = Courier {
+        trust: Trust::system(),
+        name: "probe.example".parse().unwrap(),
+        page: None,
+        pace: Pace { patience: Duration::from_secs(30), ..PACE },
+    };
+    let (_running, cancel) = watch::channel(false);
+    let known = Audience { receivers: vec![receiver.clone()], firing: Vec::new() };
+    let (_audience, audience) = watch::channel(known);
+    let delivery = Delivery {
+        archive: Box::new(archive),
+        courier: courier.clone(),
+        audience,
+        tell: Box::new(|_| {}),
+        failing: Box::new(|_| {}),
+    };
+    let delivering = tokio::spawn(deliver(delivery, cancel));
+    soon(|| heard.all().len() == 1).await;
+    delivering.abort();
+
+    let mut archive = StoreArchive::open(&path).unwrap();
+    let now = Timestamp::now();
+    assert_eq!(archive.due_notices(now, 10).unwrap(), [], "it is still claimed");
+    let due = archive.due_notices(now + CLAIM, 10).unwrap();
+    let [notice] = &due[..] else { panic!("{due:?}") };
+    let mut notice: Notice = serde_json::from_value(notice.payload.clone()).unwrap();
+    notice.incident.id = 1;
+    courier.hand_over(&receiver, &notice, now).await.unwrap();
+    let all = heard.all();
+    assert!(all.len() == 2 && all[0] == all[1], "{all:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alertmanager_hears_of_what_lasts_again_and_again_and_of_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut all = Receivers::new(dir.path());
+    let (forgetful, heard) = all.open("alertmanager", vec![]).await;
+    let (other, not_heard) = all.open("webhook", vec![]).await;
+    let mut archive = StoreArchive::open(&dir.path().join("history.sqlite")).unwrap();
+    let receivers = vec![forgetful, other];
+    let mut incident = incident();
+    incident.id = 1;
+    let event = serde_json::from_value(serde_json::json!({"at": Timestamp::now(), "event": "opened"})).unwrap();
+    let notice = Notice::of(&incident, &[event], Timestamp::now()).unwrap();
+    let firing = vec![Firing { notice, receivers: receivers.clone() }];
+    let (_running, cancel) = watch::channel(false);
+    let (tell, audience) = watch::channel(Audience { receivers: receivers.clone(), firing });
+    let pace = Pace { again: Duration::from_millis(50), ..PACE };
+    let courier = Courier { trust: Trust::system(), name: "probe.example".parse().unwrap(), page: None, pace };
+    assert!(archive.due_notices(Timestamp::now(), 1).unwrap().is_empty());
+    let delivery =
+        Delivery { archive: Box::new(archive), courier, audience, tell: Box::new(|_| {}), failing: Box::new(|_| {}) };
+    let delivering = tokio::spawn(deliver(delivery, cancel));
+    soon(|| heard.all().len() >= 3).await;
+    assert!(heard.all().iter().all(|said| said == &heard.all()[0] && said.0 == "opened"), "{:?}", heard.all());
+
+    // What is over is lit no more: a delivery that ends has told all there was.
+    tell.send_replace(Audience { receivers, firing: Vec::new() });
+    drop(tell);
+    delivering.await.unwrap();
+    assert!(not_heard.all().is_empty());
+}
+
+/// Waits until something is so, but not for ever.
+async fn soon(mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !is_so() {
+        assert!(Instant::now() < end, "it does not come");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
 /// A notice bears the same key each time, and no two notices share one.
 fn one_key_each(heard: &Heard) -> Option<String> {
     let mut keys = std::collections::BTreeMap::new();
@@ -160,14 +250,18 @@ fn one_key_each(heard: &Heard) -> Option<String> {
     (distinct.len() != keys.len()).then(|| format!("different notices under one key: {keys:?}"))
 }
 
-/// An incident that opens, shows another reply and ends, each on record with its notices.
-fn enter(archive: &mut StoreArchive, receivers: &[Receiver]) {
-    let mut incident: Incident = serde_json::from_value(serde_json::json!({
+fn incident() -> Incident {
+    serde_json::from_value(serde_json::json!({
         "id": 0, "domain": "aol.com", "kind": "receiver-outage", "confidence": "high",
         "opened": {"after": "2026-11-24T09:55:00Z", "by": "2026-11-24T10:00:00Z"},
         "stage": "banner", "code": 554, "reply": "554 no\r\nBcc: all@example.net\r\n\r\n.\r\nQUIT", "sessions": 12, "failed": 12,
     }))
-    .unwrap();
+    .unwrap()
+}
+
+/// An incident that opens, shows another reply and ends, each on record with its notices.
+fn enter(archive: &mut StoreArchive, receivers: &[Receiver]) {
+    let mut incident = incident();
     for (event, minute) in [("opened", 0), ("reply", 5), ("closed", 30)] {
         let at: Timestamp = format!("2026-11-24T10:{minute:02}:00Z").parse().unwrap();
         let event: IncidentEvent =

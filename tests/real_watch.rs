@@ -11,11 +11,14 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use mxprobe::alert::{Courier, Notice, Pace};
+use mxprobe::probe::alert::{Mail, Receiver};
 use mxprobe::sim::{Ports, Provider, Scenario};
+use mxprobe::wire::Trust;
 use serde_json::Value;
 
 /// What all of it may take: a minute is eight times what it takes on a machine at rest.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Prometheus and Alertmanager, which tests/run installs"]
@@ -82,6 +85,28 @@ fn the_rules_and_the_configuration_are_what_prometheus_takes() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the Postfix that tests/run starts"]
+async fn a_real_relay_takes_a_notice() {
+    let var = |name| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run tests/run"));
+    let log = Path::new(&var("MXPROBE_REAL_DIR")).join("maillog");
+    let relay = format!("127.1.0.21:{}", var("MXPROBE_REAL_PORT")).parse().unwrap();
+    let from = "mxprobe@probe.example".parse().ok();
+    let receiver = Receiver::Mail(Mail { to: "ops@aol.com".parse().unwrap(), relay, from });
+    let incident = serde_json::from_value(serde_json::json!({
+        "id": 12, "domain": "aol.com", "kind": "receiver-outage", "confidence": "high",
+        "opened": {"after": null, "by": "2026-11-24T10:00:00Z"}, "sessions": 4, "failed": 4,
+        "reply": "554 no\r\n.\r\nMAIL FROM:<a@example.net>\r\n", "because": ["ü".repeat(2000)],
+    }));
+    let event = serde_json::from_value(serde_json::json!({"at": "2026-11-24T10:00:00Z", "event": "opened"}));
+    let notice = Notice::of(&incident.unwrap(), &[event.unwrap()], jiff::Timestamp::now()).unwrap();
+    let name = "probe.example".parse().unwrap();
+    let courier = Courier { trust: Trust::system(), name, page: None, pace: Pace::default() };
+    courier.hand_over(&receiver, &notice, jiff::Timestamp::now()).await.unwrap();
+    let id = format!("message-id=<{}@probe.example>", notice.id);
+    until("Postfix has it on record", || std::fs::read_to_string(&log).unwrap().contains(&id));
+}
+
 fn parts(name: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real/parts/watch").join(name)
 }
@@ -108,9 +133,9 @@ fn start_alertmanager(dir: &Path, sink: u16) -> Part {
         .arg(format!("--config.file={}", dir.join("alertmanager.yml").display()))
         .arg(format!("--storage.path={}", dir.join("alertmanager").display()))
         .args([&format!("--web.listen-address=127.0.0.1:{port}"), "--cluster.listen-address="]);
-    let part = Part { child: quiet(&mut command, dir, "alertmanager.log"), port };
+    let started = Part { child: quiet(&mut command, dir, "alertmanager.log"), port };
     until("Alertmanager is ready", || get(port, "/-/ready").0 == 200);
-    part
+    started
 }
 
 fn start_prometheus(dir: &Path, watch: u16) -> Part {
@@ -124,9 +149,9 @@ fn start_prometheus(dir: &Path, watch: u16) -> Part {
         .arg(format!("--config.file={}", dir.join("prometheus.yml").display()))
         .arg(format!("--storage.tsdb.path={}", dir.join("prometheus").display()))
         .arg(format!("--web.listen-address=127.0.0.1:{port}"));
-    let part = Part { child: quiet(&mut command, dir, "prometheus.log"), port };
+    let started = Part { child: quiet(&mut command, dir, "prometheus.log"), port };
     until("Prometheus is ready", || get(port, "/-/ready").0 == 200);
-    part
+    started
 }
 
 fn start_watch(dir: &Path, provider: &Provider, port: u16) -> Part {

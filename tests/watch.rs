@@ -355,7 +355,7 @@ async fn the_service_manager_hears_of_everything() {
     let provider = provider(&scenario(&[])).await;
     let place = Place::new("[schedule]\nevery = \"1h\"\n");
     let socket = UnixDatagram::bind(place.path("notify")).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    socket.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
     let heard = |wanted: &str| {
         let mut buffer = [0; 4096];
         loop {

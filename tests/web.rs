@@ -176,6 +176,7 @@ fn the_metrics_of_a_round_are_the_ones_on_record() {
     }))
     .unwrap();
     board.incidents("aol", vec![incident]);
+    board.receivers_failing(1);
     board.budgets(vec![Budget { provider: "aol.com".to_owned(), window: Window::Hour, left: 17 }]);
     for (notation, ending) in [(Notation::Text, "text"), (Notation::OpenMetrics, "openmetrics")] {
         let mut found = Vec::new();

@@ -41,14 +41,18 @@ pub struct Delivery {
     pub audience: watch::Receiver<Audience>,
     /// Tells the operator which receiver fails, and that it is back.
     pub tell: Box<dyn Fn(&str) + Send + Sync>,
+    /// Hears how many receivers fail, whenever that is another number.
+    pub failing: Box<dyn Fn(usize) + Send + Sync>,
 }
 
 /// Delivers until `cancel` turns true, or until nobody can send an audience any more.
 pub async fn deliver(delivery: Delivery, mut cancel: watch::Receiver<bool>) {
-    let Delivery { archive, courier, mut audience, tell } = delivery;
+    let Delivery { archive, courier, mut audience, tell, failing } = delivery;
+    failing(0);
     let mut office = Office {
         archive: Arc::new(Mutex::new(archive)),
         tell,
+        failing,
         lines: BTreeMap::new(),
         working: HashMap::new(),
         ailing: BTreeSet::new(),
@@ -96,6 +100,7 @@ struct Office {
     archive: Arc<Mutex<Box<dyn Archive>>>,
     courier: Arc<Courier>,
     tell: Box<dyn Fn(&str) + Send + Sync>,
+    failing: Box<dyn Fn(usize) + Send + Sync>,
     /// What each receiver, by its key, is to be told, and since when it is ours to tell.
     lines: BTreeMap<String, VecDeque<Job>>,
     /// Receivers that are being told something at this moment, by who tells them.
@@ -196,6 +201,7 @@ impl Office {
     /// Marks what came of a delivery. What a receiver that failed was to be told besides waits with
     /// what failed.
     async fn settle(&mut self, Done { key, receiver, notice, result }: Done) {
+        let before = self.ailing.len();
         match &result {
             Ok(()) if self.ailing.remove(&key) => (self.tell)(&format!("{receiver}: takes notices again")),
             Err(Undelivered::Never(why)) => (self.tell)(&format!("{receiver}: refused for good: {why}")),
@@ -203,6 +209,9 @@ impl Office {
                 (self.tell)(&format!("{receiver}: {why}; it is tried again until it is told"));
             }
             Ok(()) | Err(Undelivered::Later(_)) => {}
+        }
+        if self.ailing.len() != before {
+            (self.failing)(self.ailing.len());
         }
         let Some(notice) = notice else { return };
         if !matches!(result, Err(Undelivered::Later(_))) {

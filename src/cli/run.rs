@@ -86,7 +86,7 @@ pub(super) struct ProbingFlags {
     /// A further source, whose reputation is known to be apart from the others' (repeatable)
     #[arg(long, value_name = "IP", value_parser = spelling::ip, help_heading = "Source")]
     neutral: Vec<IpAddr>,
-    /// The EHLO name [default: the source's PTR name, else the host name]
+    /// The EHLO name [default: the source's PTR name, else the host name if it has a dot, else the address]
     #[arg(long, visible_alias = "helo", value_name = "NAME", help_heading = "Source")]
     ehlo: Option<EhloName>,
 

@@ -20,7 +20,7 @@ use crate::history::unkept::Unkept;
 use crate::ledger::{Ledger, RunLedger};
 use crate::probe::Probe;
 use crate::record::Diagnosis;
-use crate::run::{self, Sampling, Setup};
+use crate::run::{self, RunError, Sampling, Setup};
 use crate::stage::Stage;
 use crate::visible::visible;
 use crate::wire::Trust;
@@ -117,7 +117,8 @@ pub(super) async fn shown_as(setup: Setup, sampling: Option<Sampling>, show: Sho
     let nagios = shown.nagios;
     let status = match (summary, shown.failure) {
         (Err(error), _) => {
-            return Err(Failure { status: if nagios.is_some() { 3 } else { 2 }, ..Failure::config(error) });
+            let ours = matches!(error, RunError::Ours(_)) || nagios.is_some();
+            return Err(Failure { status: if ours { 3 } else { 2 }, ..Failure::config(error) });
         }
         (Ok(_), Some(failure)) => failure.status,
         (Ok(_), None) if dry_run || shown.unread => 0,

@@ -49,6 +49,8 @@ pub(super) struct Show {
     budgets: Vec<String>,
     progress: Option<Progress>,
     wants_progress: bool,
+    /// Standard output is one.
+    on_terminal: bool,
     /// What is known so far, in words.
     so_far: Option<SoFar>,
     /// Where the commands for swaks are wanted.
@@ -81,6 +83,7 @@ impl Show {
             budgets: Vec::new(),
             progress: None,
             wants_progress: output.progress == When::Auto && io::stderr().is_terminal() && !output.quiet,
+            on_terminal: io::stdout().is_terminal(),
             so_far: None,
             swaks: None,
             quiet: output.quiet,
@@ -200,16 +203,18 @@ impl Show {
 
     /// A dialog: on standard output beside the text, else out of the way of what programs read.
     fn out(&mut self, text: &str) {
-        let written = match self.format {
+        let written = above(self.progress.as_ref(), || match self.format {
             Format::Text => io::stdout().write_all(text.as_bytes()),
             _ => io::stderr().write_all(text.as_bytes()),
-        };
+        });
         self.note(written, None);
     }
 
     fn tell(&mut self, mut what: impl FnMut(&mut dyn Sink) -> io::Result<()>) {
         if let Some(out) = &mut self.out {
-            let written = what(&mut **out);
+            // Only there do the lines come while the bar is drawn, and only a terminal has both.
+            let bar = self.progress.as_ref().filter(|_| self.format == Format::Jsonl && self.on_terminal);
+            let written = above(bar, || what(&mut **out));
             self.note(written, None);
         }
         if let Some((name, record)) = &mut self.record {
@@ -232,6 +237,14 @@ impl Show {
             let _ = writeln!(io::stderr(), "error: {}", visible(&message));
             self.failure.get_or_insert(Failure::ours(message));
         }
+    }
+}
+
+/// Writes above the progress bar, where there is one.
+fn above<T>(bar: Option<&Progress>, write: impl FnOnce() -> T) -> T {
+    match bar {
+        Some(bar) => bar.above(write),
+        None => write(),
     }
 }
 

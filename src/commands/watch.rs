@@ -52,6 +52,9 @@ pub(super) fn watch(args: WatchArgs) -> Done {
                 if let Ok(address) = listener.address() {
                     log.tell(&format!("listening on http://{address}"));
                 }
+                if !listen.is_loopback() {
+                    log.tell("others can ask there, and nobody has to say who they are: /-/reload too");
+                }
                 Some((listener, flags, listen.is_loopback()))
             }
             None => None,
@@ -72,7 +75,13 @@ async fn foresee(watched: &[Watched], means: Means) -> Done {
     let means = Arc::new(means);
     let forecast = Forecast::of(watched, &means).await.map_err(Failure::config)?;
     let notes: Vec<_> = forecast.notes.iter().map(|note| format!("note: {}\n", visible(note))).collect();
-    super::print((forecast.in_words(watched, &means, Timestamp::now()) + &notes.concat()).as_bytes())
+    let told = watched.iter().flat_map(|one| {
+        let receivers = one.alert.iter().flat_map(|alert| &alert.receivers);
+        receivers.map(|told| format!("{}: tells {}\n", visible(&one.name), visible(&told.to_string())))
+    });
+    let told: Vec<String> = told.collect();
+    let text = forecast.in_words(watched, &means, Timestamp::now()) + &told.concat() + &notes.concat();
+    super::print(text.as_bytes())
 }
 
 /// Two ways to the history: one for what is found, one for what is to be told.

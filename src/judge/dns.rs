@@ -6,11 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::case::{Case, host};
 use super::sentences::{diagnosis, list, plural, undecided, visible};
 use super::trial::Trial;
-use super::{Found, SoFar};
+use super::{Found, SoFar, silence};
 use crate::record::{Confidence, Diagnosis, DiagnosisKind, Kind, Lookup, LookupError};
 use crate::stage::Stage;
 
-/// Row 2: the resolver answers for no name.
+pub(super) const MEND: &str =
+    "mend this host's resolver, or name another with --dns; nothing here says anything about the provider";
+
+/// Row 2: the resolver answers for no name, or for none any more.
 pub(super) fn local_dns(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found {
     let mut found = Found::default();
     let asked = &case.ground.lookups;
@@ -24,6 +27,7 @@ pub(super) fn local_dns(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found {
     let about_target = !ours.is_empty() || left.is_empty();
     let holds = if asked.is_empty() { unreachable > 0 && left.is_empty() } else { silent && !theirs && about_target };
     if !holds {
+        found.diagnoses.extend(silence::of_ours(asked, &target));
         return found;
     }
     let confidence = if others.is_empty() { Confidence::Medium } else { Confidence::High };
@@ -50,8 +54,7 @@ pub(super) fn local_dns(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found {
     } else {
         d.because.push(format!("{} of them for names that are not the target's", others.len()));
     }
-    d.advice =
-        "mend this host's resolver, or name another with --dns; nothing here says anything about the provider".into();
+    d.advice = MEND.into();
     found.diagnoses.push(d);
     found
 }
@@ -59,7 +62,7 @@ pub(super) fn local_dns(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found {
 /// Row 3: a domain that does not exist or takes no mail.
 pub(super) fn bad_target(case: &Case<'_>, left: &[&Trial], so_far: &SoFar) -> Found {
     let mut found = Found::default();
-    if !left.is_empty() || so_far.diagnoses.iter().any(|d| d.kind == DiagnosisKind::LocalDns) {
+    if !left.is_empty() || so_far.diagnoses.iter().any(|d| d.kind == DiagnosisKind::LocalDns) || unasked(case) {
         return found;
     }
     if let Some(why) = Target::new(case).takes_no_mail(case) {
@@ -83,8 +86,11 @@ pub(super) fn receiver_dns_fault(case: &Case<'_>, left: &[&Trial], so_far: &SoFa
         return found;
     }
     let target = Target::new(case);
-    let faults = target.faults();
     let unresolved = case.aside.iter().filter(|t| t.kind == Kind::DnsFailed).count() as u64;
+    if unasked(case) {
+        return found;
+    }
+    let faults = target.faults();
     if faults.is_empty() {
         if unresolved > 0 {
             found.diagnoses.push(unresolved_for_unknown_reasons(case, unresolved));
@@ -129,6 +135,12 @@ fn unresolved_for_unknown_reasons(case: &Case<'_>, sessions: u64) -> Diagnosis {
     d
 }
 
+/// Whether the run was stopped before it knew, or no server could be asked: what is missing then is
+/// no fault of theirs, whatever the first lookups say.
+fn unasked(case: &Case<'_>) -> bool {
+    !case.aside.is_empty() && !case.aside.iter().any(|t| t.kind == Kind::DnsFailed)
+}
+
 /// What is reported beside a diagnosis: exchangers that have no address while others do, and those of
 /// which DANE could not tell whether mail may go there.
 pub(super) fn exchangers_not_probed(case: &Case<'_>) -> Vec<String> {
@@ -145,11 +157,11 @@ pub(super) fn exchangers_not_probed(case: &Case<'_>) -> Vec<String> {
 }
 
 /// Whether the resolver gave an answer, be it that there is none.
-fn answers(l: &Lookup) -> bool {
+pub(super) fn answers(l: &Lookup) -> bool {
     matches!(l.error, None | Some(LookupError::Nxdomain | LookupError::Nodata))
 }
 
-fn errors<'a>(lookups: impl IntoIterator<Item = &'a Lookup>) -> String {
+pub(super) fn errors<'a>(lookups: impl IntoIterator<Item = &'a Lookup>) -> String {
     let mut counts: BTreeMap<LookupError, u64> = BTreeMap::new();
     for error in lookups.into_iter().filter_map(|l| l.error) {
         *counts.entry(error).or_default() += 1;
@@ -158,7 +170,7 @@ fn errors<'a>(lookups: impl IntoIterator<Item = &'a Lookup>) -> String {
 }
 
 /// The target's names, and what was asked about them.
-struct Target<'a> {
+pub(super) struct Target<'a> {
     domain: Option<String>,
     exchangers: BTreeSet<String>,
     lookups: Vec<&'a Lookup>,
@@ -178,7 +190,7 @@ impl<'a> Target<'a> {
     }
 
     /// Whether a lookup is about the target's zone.
-    fn owns(&self, l: &Lookup) -> bool {
+    pub(super) fn owns(&self, l: &Lookup) -> bool {
         let name = host(&l.name);
         let within = |zone: &str| name == zone || name.strip_suffix(zone).is_some_and(|rest| rest.ends_with('.'));
         self.domain.as_deref().is_some_and(within) || self.exchangers.iter().any(|mx| within(mx))

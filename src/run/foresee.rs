@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::{RunError, Setup, lay_out, resolve, terms, whole};
 use crate::ledger::{Account, Ground};
 use crate::plan::{self, Plan};
@@ -30,7 +32,9 @@ const TURNS: u64 = 16;
 ///
 /// What would keep the round from starting.
 pub async fn foresee(setup: Setup, full: bool) -> Result<Foreseen, RunError> {
-    let resolved = resolve::resolve(&setup.probes, &setup.dns, setup.dane).await?;
+    // Whoever stops the watch drops this.
+    let (_going, cancel) = watch::channel(false);
+    let resolved = resolve::resolve(&setup.probes, &setup.dns, setup.dane, &cancel).await?;
     let plan = whole(&lay_out(&setup.probes, &resolved, setup.seed, None));
     let mut terms = terms::Terms::default();
     for attempt in &plan.attempts {

@@ -73,6 +73,8 @@ pub const BUDGET_LEFT: Metric = Metric {
     name: "mxprobe_budget_left_sessions",
     help: "Sessions that may still start at a provider in the running hour or day",
 };
+pub const RECEIVERS_FAILING: Metric =
+    Metric { name: "mxprobe_receivers_failing", help: "Receivers of alerts that could not be told last" };
 pub const CELLS_LEFT_OUT: Metric =
     Metric { name: "mxprobe_cells_left_out", help: "Cells of the last rounds that are too many to be shown here" };
 

@@ -44,6 +44,11 @@ impl Progress {
         self.bar.set_message(what);
     }
 
+    /// Has something written to the terminal that the bar is on, and draws the bar below it again.
+    pub fn above<T>(&self, write: impl FnOnce() -> T) -> T {
+        self.bar.suspend(write)
+    }
+
     /// Takes the bar away: what follows is the result.
     pub fn finish(&self) {
         self.bar.finish_and_clear();

@@ -41,7 +41,8 @@ impl Log {
 
     /// The same of a text that is laid out in lines, and harmless already.
     pub(super) fn tell_lines(&self, what: &str) {
-        let _ = writeln!(self.pages().err, "mxprobe: {what}");
+        // In one piece: a process that is killed has said a line or not.
+        let _ = self.pages().err.write_all(format!("mxprobe: {what}\n").as_bytes());
     }
 
     /// A line of the record.

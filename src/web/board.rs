@@ -28,6 +28,8 @@ struct State {
     loaded: bool,
     history_open: bool,
     budgets: Vec<Budget>,
+    /// None: nobody is to be told anything.
+    receivers_failing: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -117,6 +119,11 @@ impl Board {
         self.state().budgets = budgets;
     }
 
+    /// How many of those who are told of incidents could not be told last.
+    pub fn receivers_failing(&self, receivers: usize) {
+        self.state().receivers_failing = Some(receivers);
+    }
+
     /// Why it is not ready, where it is not.
     #[must_use]
     pub fn unready(&self) -> Option<&'static str> {
@@ -166,6 +173,9 @@ impl Board {
             }
             cells += watched.round.cells;
             out.add(&watched.round.exposition);
+        }
+        if let Some(failing) = state.receivers_failing {
+            out.set(&metrics::RECEIVERS_FAILING, &[], count(failing as u64));
         }
         out.set(&metrics::CELLS_LEFT_OUT, &[], count(left_out as u64));
         for Budget { provider, window, left } in &state.budgets {

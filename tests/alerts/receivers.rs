@@ -152,20 +152,21 @@ async fn http(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: &str, sai
     let path = head.split(' ').nth(1).unwrap_or_default();
     assert!(head.starts_with("POST ") && header(&head, "content-type") == Some("application/json"), "{head}");
     let key = header(&head, "idempotency-key").unwrap_or_default().to_owned();
-    let heard = if path == "/api/v2/alerts" {
+    let notice = if path == "/api/v2/alerts" {
         let alert = &json[0];
         assert_eq!(alert["labels"]["incident"], "1", "{alert}");
-        assert_eq!(alert["annotations"]["notice"], *key);
-        (alert["annotations"]["change"].as_str().unwrap().to_owned(), key)
+        assert!(!key.is_empty());
+        let text = |name: &str| alert["annotations"][name].as_str().unwrap().to_owned();
+        (text("change"), text("notice"))
     } else {
         assert_eq!(about(&json).1, key);
         about(&json)
     };
-    said.lock().unwrap().push(heard);
+    said.lock().unwrap().push(notice);
     let response = match answer {
         "" => "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_owned(),
         "reset" => return,
-        "silent" => return tokio::time::sleep(Duration::from_secs(60)).await,
+        "silent" => return tokio::time::sleep(Duration::from_mins(1)).await,
         "garbage" => "220 mail.example ESMTP\r\n".to_owned(),
         "endless" => {
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n").await;
