@@ -15,6 +15,7 @@ pub mod judge;
 pub mod reproduce;
 pub mod run;
 pub mod sim;
+pub mod smoke;
 pub mod swaks;
 mod target;
 mod usage;
@@ -32,6 +33,7 @@ use judge::JudgeArgs;
 use reproduce::{ReproduceArgs, ReproduceFlags};
 use run::{RunArgs, RunFlags};
 use sim::SimArgs;
+use smoke::{SmokeArgs, SmokeFlags};
 pub use usage::Usage;
 
 /// What is to be done.
@@ -39,6 +41,8 @@ pub use usage::Usage;
 pub enum Command {
     /// Probe now.
     Run(Box<RunArgs>),
+    /// Test whether a campaign may start.
+    Smoke(Box<SmokeArgs>),
     /// See whether reported errors are still there.
     Reproduce(Box<ReproduceArgs>),
     /// Diagnose recorded evidence again.
@@ -101,6 +105,7 @@ fn read(argv: Vec<OsString>, variable: &dyn Fn(&str) -> Option<OsString>) -> Res
     let grammar = Grammar::from_arg_matches(&matches).map_err(|e| Usage::from_clap(&e, &environment))?;
     Ok(match grammar.command {
         Verb::Run(flags) => Command::Run(Box::new(flags.read()?)),
+        Verb::Smoke(flags) => Command::Smoke(Box::new(flags.read()?)),
         Verb::Reproduce(flags) => Command::Reproduce(Box::new(flags.read()?)),
         Verb::Judge(flags) => Command::Judge(flags),
         Verb::Diff(flags) => Command::Diff(flags.checked()?),
@@ -148,6 +153,9 @@ enum Verb {
     /// Probe now, print the matrix and the diagnosis
     #[command(after_help = run::EXAMPLES)]
     Run(Box<RunFlags>),
+    /// Say before a campaign from which addresses it may be sent: GO, HOLD or NO-GO
+    #[command(after_help = smoke::EXAMPLES)]
+    Smoke(Box<SmokeFlags>),
     /// Read bounces, logs or pasted errors, probe what they describe, say whether it reproduces
     #[command(after_help = reproduce::EXAMPLES)]
     Reproduce(Box<ReproduceFlags>),

@@ -23,7 +23,7 @@
 //! | lines to what people and programs read | [`sink::open`] |
 //!
 //! A refusal, a timeout, a broken handshake is a value; an `Err` means that *we* could not do our
-//! part. Everything but `dns`, `wire`, `drive`, `preflight`, `run`, `history`, `sim` and the faces is
+//! part. Everything but `auth`, `dns`, `wire`, `drive`, `preflight`, `run`, `history`, `sim` and the faces is
 //! pure: no socket, no clock, no chance.
 //!
 //! # The levels
@@ -33,13 +33,15 @@
 //! 0. words: `words`, `stage`, `address`, `source`, `duration`, `timeouts`, `visible`
 //! 1. the protocol, without a socket: `smtp`
 //! 2. probing as values: `probe`, `limits`, `plan`, `outcome`, `record`, `catalog`, `report`,
-//!    `explain`, `reproduce`, `judge`, `diff`, `ledger`, `status`
-//! 3. the world: `dns`, `wire`, `drive`, `preflight`, `run`, `history`, `sim`
+//!    `explain`, `gate`, `reproduce`, `judge`, `diff`, `ledger`, `status`
+//! 3. the world: `auth`, `dns`, `wire`, `drive`, `preflight`, `run`, `history`, `sim`
 //! 4. the faces: `cli`, `commands`, `sink`
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 pub mod address;
+#[expect(clippy::disallowed_methods, reason = "signatures bear the time")]
+pub mod auth;
 pub mod catalog;
 #[expect(clippy::disallowed_methods, reason = "it reads the environment")]
 pub mod cli;
@@ -52,6 +54,7 @@ pub mod dns;
 pub mod drive;
 pub mod duration;
 pub mod explain;
+pub mod gate;
 pub mod history;
 pub mod judge;
 pub mod ledger;

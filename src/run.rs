@@ -9,13 +9,15 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use crate::auth;
 use crate::catalog::Catalog;
 use crate::dns::Dns;
+use crate::gate;
 use crate::judge::{Evidence, judge};
 use crate::ledger::{Ledger, later};
 use crate::plan::{self, Plan, Sample};
 use crate::probe::Probe;
-use crate::record::{self, Line, Session, ms};
+use crate::record::{self, Line, Lookup, Session, ms};
 use crate::reproduce::Inquiry;
 use crate::smtp::dialog::Dialog;
 use crate::stage::Stage;
@@ -25,6 +27,7 @@ use crate::wire::Trust;
 mod dispatch;
 mod open;
 mod resolve;
+mod smoke;
 mod terms;
 
 /// What a run needs beside its probes.
@@ -135,7 +138,21 @@ pub async fn run(
     events: mpsc::Sender<Event>,
     cancel: watch::Receiver<bool>,
 ) -> Result<record::Summary, RunError> {
-    go(setup, None, events, cancel).await
+    go(setup, Kind::Matrix, events, cancel).await
+}
+
+/// Runs a smoke test of the probes: checks of ourselves and of them beside the sessions, and behind
+/// the diagnoses a verdict for each source and target, which are also the exit status.
+///
+/// # Errors
+///
+/// As [`run`].
+pub async fn smoke(
+    setup: Setup,
+    events: mpsc::Sender<Event>,
+    cancel: watch::Receiver<bool>,
+) -> Result<record::Summary, RunError> {
+    go(setup, Kind::Smoke, events, cancel).await
 }
 
 /// Runs a sample of the probes; the reproductions come behind the summary.
@@ -149,12 +166,28 @@ pub async fn sample(
     events: mpsc::Sender<Event>,
     cancel: watch::Receiver<bool>,
 ) -> Result<record::Summary, RunError> {
-    go(setup, Some(sampling), events, cancel).await
+    go(setup, Kind::Sample(sampling), events, cancel).await
+}
+
+/// What is run.
+enum Kind {
+    Matrix,
+    Sample(Sampling),
+    Smoke,
+}
+
+impl Kind {
+    fn sampling(&self) -> Option<&Sampling> {
+        match self {
+            Self::Sample(sampling) => Some(sampling),
+            Self::Matrix | Self::Smoke => None,
+        }
+    }
 }
 
 async fn go(
     setup: Setup,
-    sampling: Option<Sampling>,
+    kind: Kind,
     events: mpsc::Sender<Event>,
     cancel: watch::Receiver<bool>,
 ) -> Result<record::Summary, RunError> {
@@ -162,9 +195,11 @@ async fn go(
     let id = uuid::Uuid::now_v7().to_string();
     let voice = Voice { events };
 
+    let sampling = kind.sampling();
+    let signers = auth::signers(setup.probes.iter().map(Arc::as_ref)).map_err(|e| RunError::Config(e.to_string()))?;
     let resolved = resolve::resolve(&setup.probes, &setup.dns).await?;
-    let parts = lay_out(&setup.probes, &resolved, setup.seed, sampling.as_ref());
-    if let Some(sampling) = &sampling {
+    let parts = lay_out(&setup.probes, &resolved, setup.seed, &kind);
+    if let Some(sampling) = sampling {
         parts.iter().enumerate().for_each(|(index, part)| sampling.inquiry().plan(index, part));
     }
     let (plan, mut terms) = (whole(&parts), terms::Terms::default());
@@ -198,10 +233,13 @@ async fn go(
         return Ok(record::Summary { run: id, ..record::Summary::default() });
     }
 
-    let opener = open::Opener { trust: setup.trust, run: id.clone(), clock, transcript: setup.transcript };
+    let mut preflight =
+        matches!(kind, Kind::Smoke).then(|| smoke::Preflight::start(&setup, &resolved, &signers, cancel.clone()));
+    let mut held = Vec::new();
+    let opener = open::Opener { trust: setup.trust, run: id.clone(), clock, transcript: setup.transcript, signers };
     let mut tally = status::Tally::default();
     let rules = dispatch::Rules { run: id.clone(), clock, terms, ledger: setup.ledger, seed: setup.seed };
-    let mut sessions = match sampling.clone() {
+    let mut sessions = match sampling.cloned() {
         None => dispatch::start(plan, rules, opener, cancel),
         Some(sampling) => {
             let enough = move |part, session: &Session| sampling.inquiry().take(part, session);
@@ -213,17 +251,38 @@ async fn go(
         if let Some(dialog) = dialog {
             voice.say(Event::Transcript(session.seq, dialog)).await;
         }
+        if preflight.is_some() {
+            held.push(session.clone());
+        }
         let line = Line::Session(Box::new(session));
         evidence.add(line.clone());
         voice.line(line).await;
     }
 
+    let mut checks = Vec::new();
+    if let Some(preflight) = &mut preflight {
+        checks = preflight.finish(&id, &held).await;
+        let asked =
+            setup.dns.take_lookups().into_iter().map(|lookup| Line::Lookup(Lookup { run: id.clone(), ..lookup }));
+        for line in asked.chain(checks.iter().cloned().map(Line::Check)) {
+            evidence.add(line.clone());
+            voice.line(line).await;
+        }
+    }
     let diagnoses = judge(&evidence, setup.catalog);
-    let exit = sampling.as_ref().map_or_else(|| status::exit(tally, &diagnoses), |s| s.inquiry().exit());
+    let gates = preflight.map(|preflight| preflight.gates(&id, &checks, &held, &diagnoses, clock.now()));
+    let exit = match (sampling, &gates) {
+        (Some(sampling), _) => sampling.inquiry().exit(),
+        (None, Some(gates)) => gate::exit(gates),
+        (None, None) => status::exit(tally, &diagnoses),
+    };
     let summary = tally.summary(&id, Some(ms(clock.begun.elapsed())), exit);
     for mut diagnosis in diagnoses {
         diagnosis.run.clone_from(&id);
         voice.line(Line::Diagnosis(Box::new(diagnosis))).await;
+    }
+    for gate in gates.into_iter().flatten() {
+        voice.line(Line::Gate(Box::new(gate))).await;
     }
     voice.line(Line::Summary(summary.clone())).await;
     let results = sampling.map(|sampling| sampling.inquiry().results());
@@ -234,12 +293,14 @@ async fn go(
 }
 
 /// A plan for each probe; their sessions are numbered through.
-fn lay_out(probes: &[Arc<Probe>], resolved: &[resolve::Resolved], seed: u64, sampling: Option<&Sampling>) -> Vec<Plan> {
+fn lay_out(probes: &[Arc<Probe>], resolved: &[resolve::Resolved], seed: u64, kind: &Kind) -> Vec<Plan> {
     let mut first = 1;
     let laid_out = probes.iter().zip(resolved).enumerate().map(|(at, (probe, found))| {
-        let part = match sampling.and_then(|sampling| sampling.samples.get(at)) {
-            None => plan::plan(probe, &found.routes, &found.sources, seed, first),
-            Some(sample) => plan::sample(probe, &found.routes, &found.sources, seed, first, sample),
+        let sample = kind.sampling().and_then(|sampling| sampling.samples.get(at));
+        let part = match (sample, kind) {
+            (Some(sample), _) => plan::sample(probe, &found.routes, &found.sources, seed, first, sample),
+            (None, Kind::Smoke) => plan::smoke(probe, &found.routes, &found.sources, seed, first),
+            (None, _) => plan::plan(probe, &found.routes, &found.sources, seed, first),
         };
         first += part.attempts.len() as u64;
         part

@@ -20,7 +20,7 @@ mod connect;
 mod fault;
 mod tls;
 
-pub use connect::{ConnectFault, LocalFault, connect};
+pub use connect::{ConnectFault, LocalFault, bound, connect};
 pub use fault::TlsFault;
 pub use tls::{Handshake, Trust, TrustError};
 

@@ -73,6 +73,17 @@ pub async fn connect(source: Option<IpAddr>, to: SocketAddr) -> Result<TcpStream
     Ok(tcp)
 }
 
+/// Whether this host has an address, found out by binding a socket to it.
+///
+/// # Errors
+///
+/// Why the socket could not be bound; [`io::ErrorKind::AddrNotAvailable`] where the address is not
+/// this host's.
+pub fn bound(source: IpAddr) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(SocketAddr::new(source, 0)), Type::STREAM, Some(Protocol::TCP))?;
+    socket.bind(&SocketAddr::new(source, 0).into())
+}
+
 /// Waits for what the network has to say. Whoever resets has accepted before, for the answer to a
 /// SYN is "refused": that was a connection, and what was said on it is there to be read.
 async fn answered(tcp: &TcpStream) -> io::Result<()> {

@@ -8,7 +8,7 @@ use super::*;
 use crate::ledger::RunLedger;
 use crate::limits::Limits;
 use crate::plan::{Exchanger, Route, Source, plan};
-use crate::probe::{Envelope, Expect, Family, Message, Probe, Sources, Target};
+use crate::probe::{Envelope, Expect, Family, Gate, Message, Probe, Sources, Target};
 use crate::record::Variant;
 use crate::smtp::fault::Fault;
 use crate::smtp::session::{Answer, Learned, Step, TlsLevel};
@@ -109,6 +109,8 @@ impl World {
             message: Message::default(),
             limits: self.limits.clone(),
             expect: Expect::default(),
+            gate: Gate::default(),
+            dnsbl: vec![],
             pair_plaintext: self.pair_plaintext,
             ignore_rest: self.ignore_rest,
         });

@@ -1,0 +1,101 @@
+//! What a smoke test has beside a run: the checks, made while the sessions are held, and the gate.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::Setup;
+use super::resolve::Resolved;
+use crate::auth::Signer;
+use crate::drive::turned;
+use crate::gate::{self, Ground};
+use crate::preflight::{self, Room};
+use crate::probe::Dkim;
+use crate::record::{Check, CheckName, CheckResult, Diagnosis, Gate, Role, Session};
+
+/// The checks, under way.
+pub(super) struct Preflight {
+    rooms: Vec<Room>,
+    checks: JoinHandle<Vec<Vec<Check>>>,
+    cancel: watch::Receiver<bool>,
+}
+
+impl Preflight {
+    /// Begins to check each target, all at once.
+    pub(super) fn start(
+        setup: &Setup,
+        resolved: &[Resolved],
+        signers: &HashMap<Dkim, Arc<Signer>>,
+        cancel: watch::Receiver<bool>,
+    ) -> Self {
+        let rooms: Vec<Room> = setup
+            .probes
+            .iter()
+            .zip(resolved)
+            .filter_map(|(probe, found)| {
+                let route = found.routes.iter().find(|route| route.role == Role::Target)?.clone();
+                let signer = probe.message.dkim.as_ref().and_then(|dkim| signers.get(dkim)).cloned();
+                let (sources, dns, trust) = (found.sources.clone(), setup.dns.clone(), setup.trust.clone());
+                Some(Room { probe: Arc::clone(probe), route, sources, dns, trust, signer })
+            })
+            .collect();
+        let theirs = rooms.clone();
+        let checks = tokio::spawn(async move { join_all(theirs.iter().map(preflight::before)).await });
+        Self { rooms, checks, cancel }
+    }
+
+    /// All checks, those too that only the sessions make possible.
+    pub(super) async fn finish(&mut self, run: &str, sessions: &[Session]) -> Vec<Check> {
+        let checks = tokio::select! {
+            biased;
+            () = turned(&mut self.cancel) => Err("cancelled".to_owned()),
+            checks = &mut self.checks => checks.map_err(|e| format!("a check broke off: {e}")),
+        };
+        let mut all = match checks {
+            Ok(checks) => {
+                let after =
+                    self.rooms.iter().zip(&checks).map(|(room, checks)| preflight::after(room, checks, sessions));
+                let after: Vec<_> = after.collect();
+                checks.into_iter().zip(after).flat_map(|(before, after)| [before, after].concat()).collect()
+            }
+            Err(why) => {
+                self.checks.abort();
+                // No source is sound by checks that were not made.
+                CheckName::OURS.map(|check| Check::new(check, CheckResult::Unknown, why.clone())).to_vec()
+            }
+        };
+        for check in &mut all {
+            run.clone_into(&mut check.run);
+        }
+        all
+    }
+
+    /// The verdicts on each target and its sources.
+    pub(super) fn gates(
+        &self,
+        run: &str,
+        checks: &[Check],
+        sessions: &[Session],
+        diagnoses: &[Diagnosis],
+        now: Timestamp,
+    ) -> Vec<Gate> {
+        let mut gates = Vec::new();
+        for room in &self.rooms {
+            let domain = room.route.domain.as_ref().map(ToString::to_string);
+            let sources: Vec<IpAddr> = room.sources.iter().filter(|s| !s.neutral).map(|s| s.address).collect();
+            let settings = &room.probe.gate;
+            let ground =
+                Ground { domain: domain.as_deref(), settings, sources: &sources, checks, sessions, diagnoses, now };
+            gates.extend(gate::verdicts(&ground));
+        }
+        for gate in &mut gates {
+            run.clone_into(&mut gate.run);
+        }
+        gates
+    }
+}
