@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 
 use crate::probe;
-use crate::record::{Check, Diagnosis, Gate, Session, Verdict};
+use crate::record::{Check, Diagnosis, Gate, Session, Verdict, stamp};
 
 mod obstacle;
 #[cfg(test)]
@@ -54,10 +54,14 @@ pub fn verdicts(ground: &Ground<'_>) -> Vec<Gate> {
 #[must_use]
 pub fn exit(gates: &[Gate]) -> u8 {
     let stuck = || gates.iter().filter(|gate| gate.source.is_none() && gate.verdict != Verdict::Go);
-    match (stuck().next(), gates.is_empty() || stuck().all(|gate| gate.unknown)) {
-        (None, false) => 0,
-        (Some(_), false) => 1,
-        (_, true) => 3,
+    if gates.is_empty() {
+        3
+    } else if stuck().next().is_none() {
+        0
+    } else if stuck().all(|gate| gate.unknown) {
+        3
+    } else {
+        1
     }
 }
 
@@ -87,6 +91,7 @@ fn verdict(obstacles: &[Obstacle]) -> Gate {
         unknown: false,
         go: None,
         wanted: None,
+        warn: Vec::new(),
     };
     let (common, own): (Vec<&Obstacle>, Vec<&Obstacle>) = obstacles.iter().partition(|obstacle| obstacle.common);
     let Some(first) = obstacles.first() else { return gate };
@@ -113,7 +118,7 @@ fn verdict(obstacles: &[Obstacle]) -> Gate {
     }
     gate.verdict = first.verdict;
     gate.unknown = first.unknown;
-    gate.until = obstacles.iter().filter_map(|o| o.until).max();
+    gate.until = obstacles.iter().filter_map(|o| o.until).max().map(stamp);
     gate.reason = Some(told.join("; "));
     gate.fix.clone_from(&own.first().unwrap_or(&first).fix);
     gate
@@ -128,7 +133,7 @@ fn whole(sources: &[Gate], common: Option<&Obstacle>, settings: &probe::Gate) ->
     let go = count(&|g| g.verdict == Verdict::Go);
     let held = count(&|g| g.verdict == Verdict::Hold && !g.unknown);
     let unknown = count(&|g| g.unknown);
-    let mut gate = Gate { go: Some(go), wanted: Some(wanted), ..verdict(&[]) };
+    let mut gate = Gate { go: Some(go), wanted: Some(wanted), warn: settings.warn.clone(), ..verdict(&[]) };
     if go >= wanted {
         return gate;
     }

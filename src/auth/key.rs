@@ -13,6 +13,8 @@ pub struct Key {
     is_rsa: bool,
 }
 
+const WANTED: &str = "wanted an RSA or Ed25519 private key in PEM (PKCS#8 or PKCS#1), without a passphrase";
+
 impl Key {
     /// Reads the key in a PEM file.
     ///
@@ -21,7 +23,7 @@ impl Key {
     /// Names the file, what was found in it and what was wanted.
     pub fn read(path: &Path) -> Result<Self, KeyError> {
         let error = |problem: String| KeyError { path: path.display().to_string(), problem };
-        let pem = std::fs::read(path).map_err(|e| error(e.to_string()))?;
+        let pem = std::fs::read(path).map_err(|e| error(format!("{e}: {WANTED}")))?;
         Self::parse(&pem).map_err(error)
     }
 
@@ -31,7 +33,6 @@ impl Key {
     ///
     /// What was found and what was wanted.
     pub fn parse(pem: &[u8]) -> Result<Self, String> {
-        const WANTED: &str = "wanted an RSA or Ed25519 private key in PEM (PKCS#8 or PKCS#1), without a passphrase";
         let text = String::from_utf8_lossy(pem);
         if text.contains("ENCRYPTED") {
             return Err(format!("a key under a passphrase: {WANTED}"));

@@ -10,6 +10,7 @@ use crate::ledger::{held_until, later};
 use crate::outcome::rest;
 use crate::record::{Check, CheckResult, Confidence, Diagnosis, DiagnosisKind, Kind, Role, Session, Variant, Verdict};
 use crate::smtp::reply::Class;
+use crate::stage::Stage;
 use crate::status::failed;
 
 /// A second look earlier than this is the same look: two windows of the judge's are that far apart.
@@ -65,6 +66,12 @@ pub(super) fn of(ground: &Ground<'_>, source: IpAddr) -> Vec<Obstacle> {
     let mut all: Vec<Obstacle> = ground.checks.iter().filter_map(|check| by_check(ground, check, source)).collect();
     all.extend(ground.diagnoses.iter().filter_map(|d| by_diagnosis(ground, d, source)));
     all.extend(by_sessions(ground, source));
+    let tried = |s: &&Session| s.source == Some(source) && s.kind.is_trial() && s.domain.as_deref() == ground.domain;
+    if all.is_empty() && !ground.sessions.iter().any(|s| tried(&s)) {
+        let skipped = ground.sessions.iter().find(|s| s.source == Some(source));
+        let why = skipped.and_then(|s| s.detail.clone()).map_or_else(String::new, |why| format!(": {why}"));
+        all.push(Obstacle::unknown(format!("no session was tried{why}")));
+    }
     all.sort_by_key(|obstacle| std::cmp::Reverse(obstacle.gravity()));
     all
 }
@@ -114,12 +121,14 @@ fn by_sessions(ground: &Ground<'_>, source: IpAddr) -> Vec<Obstacle> {
     };
     let trials = mine().filter(|s| s.kind.is_trial()).count();
     let mut found: Vec<Obstacle> = Vec::new();
-    for session in mine() {
-        let obstacle = if session.kind == Kind::Skipped { held(session) } else { standing(ground, source, session) };
-        // What is held back because of a reply of this run is said with that reply.
-        let is_said =
-            |o: &Obstacle| found.iter().any(|f| f.reason == o.reason || f.until.is_some() && f.until >= o.until);
-        found.extend(obstacle.filter(|obstacle| !is_said(obstacle)));
+    for obstacle in mine().filter_map(|session| standing(ground, source, session)) {
+        if found.iter().all(|other| other.reason != obstacle.reason) {
+            found.push(obstacle);
+        }
+    }
+    // What is held back because of a reply of this run is said with that reply.
+    if found.iter().all(|obstacle| obstacle.until.is_none()) {
+        found.extend(mine().find_map(held));
     }
     let passing: Vec<&Session> = mine().filter(|s| failed(s) && !is_permanent(s) && rest(s).is_none()).collect();
     #[expect(clippy::cast_precision_loss, reason = "a run has fewer than 2^52 sessions")]
@@ -133,15 +142,14 @@ fn by_sessions(ground: &Ground<'_>, source: IpAddr) -> Vec<Obstacle> {
                 .fix("wait and test again; nothing of ours is known to be wrong"),
         );
     }
-    if trials == 0 && found.is_empty() {
-        let why = mine().find_map(|s| s.detail.clone()).map_or_else(String::new, |why| format!(": {why}"));
-        found.push(Obstacle::unknown(format!("no session was tried{why}")));
-    }
     found
 }
 
 /// A session that was not tried because the source rests, or a budget is spent.
 fn held(session: &Session) -> Option<Obstacle> {
+    if session.kind != Kind::Skipped {
+        return None;
+    }
     let why = session.detail.as_deref().unwrap_or_default();
     held_until(why).map(|until| {
         Obstacle::new(Verdict::Hold, format!("not tried: {why}")).until(until).fix("test again then, and not before")
@@ -162,7 +170,10 @@ fn standing(ground: &Ground<'_>, source: IpAddr, session: &Session) -> Option<Ob
     let rests = rest(session).map(|long| later(session.at, long));
     match (is_permanent(session), rests) {
         (true, rests) => {
-            let fix = advice().unwrap_or_else(|| "ask the provider's postmaster, with this reply in hand".to_owned());
+            let fix = advice().unwrap_or_else(|| match (session.stage, &session.to) {
+                (Some(Stage::Rcpt), Some(to)) => format!("see whether {to}, which is yours, is still there"),
+                _ => "ask the provider's postmaster, with this reply in hand".to_owned(),
+            });
             let obstacle = Obstacle::new(Verdict::NoGo, said(session)).fix(fix);
             Some(Obstacle { until: rests, ..obstacle })
         }

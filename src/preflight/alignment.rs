@@ -101,7 +101,7 @@ pub(super) fn dmarc(room: &Room, source: &Source, policies: &Policies, spf: Opti
     .flatten()
     .collect();
     if !ways.is_empty() {
-        return check(CheckResult::Pass, format!("{asked}; {} speaks for From {from}", ways.join(" and ")));
+        return check(CheckResult::Pass, format!("{asked}; From {from} is spoken for by {}", ways.join(" and ")));
     }
     let spf_open = by_spf && spf.is_none_or(|spf| spf.result == SpfResult::TempError);
     let envelope = envelope.map_or_else(|| "no domain".to_owned(), |domain| domain.to_string());

@@ -127,7 +127,7 @@ fn fields(message: &[u8]) -> (Vec<Field<'_>>, Option<&[u8]>) {
             }
         }
         let (field, behind) = rest.split_at(if end == 0 { rest.len() } else { end });
-        let colon = field.iter().position(|&b| b == b':').unwrap_or(0);
+        let colon = field.iter().position(|&b| b == b':').unwrap_or(field.len());
         fields.push((&field[..colon], field.get(colon + 1..).unwrap_or_default()));
         rest = behind;
     }
@@ -137,10 +137,10 @@ fn fields(message: &[u8]) -> (Vec<Field<'_>>, Option<&[u8]>) {
 fn headers(fields: &[Field<'_>], text: Option<&[u8]>, found: &mut Vec<Check>) {
     let count =
         |name: &str| fields.iter().filter(|(n, _)| n.trim_ascii().eq_ignore_ascii_case(name.as_bytes())).count();
-    let name_is_sound = |name: &[u8]| !name.is_empty() && name.iter().all(|b| matches!(b, 33..=126));
-    if let Some((name, value)) = fields.iter().find(|(name, _)| !name_is_sound(name)) {
-        let line = String::from_utf8_lossy(if name.is_empty() { value } else { name });
-        let why = format!("{:?} is no header field", line.trim().chars().take(60).collect::<String>());
+    let is_sound = |name: &[u8]| !name.is_empty() && name.trim_ascii_end().iter().all(|b| matches!(b, 33..=126));
+    if let Some((name, _)) = fields.iter().find(|(name, _)| !is_sound(name)) {
+        let line: String = String::from_utf8_lossy(name).trim().chars().take(60).collect();
+        let why = format!("{line:?} is no header field");
         found.push(check(CheckResult::Fail, why).fix("put an empty line between the header and the body"));
     }
     if text.is_none() {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::CheckName;
 use super::time::maybe_millis;
 use crate::words::words;
 
@@ -39,6 +40,9 @@ pub struct Gate {
     pub go: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wanted: Option<u32>,
+    /// Of the whole campaign: the checks that hinder nobody, whatever they found.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warn: Vec<CheckName>,
 }
 
 words! {

@@ -109,11 +109,11 @@ fn sheet<'a>(recording: &'a Recording, whole: &'a Gate) -> Sheet<'a> {
     columns.dedup();
     let rows = gates.iter().filter_map(|gate| {
         let source = gate.source?;
-        let marks = columns.iter().map(|column| mark(*column, source, &checks, &sessions)).collect();
+        let marks = columns.iter().map(|column| mark(*column, source, &checks, &sessions, whole)).collect();
         Some(Row { source, gate, marks })
     });
     let rows = rows.collect();
-    let mut findings = by_checks(&checks);
+    let mut findings = by_checks(&checks, whole);
     findings.extend(by_sessions(&sessions, &gates, &recording.diagnoses));
     Sheet { domain, whole, columns, rows, findings }
 }
@@ -126,10 +126,19 @@ fn column(session: &Session) -> Option<Column> {
     }
 }
 
-fn mark(column: Column, source: IpAddr, checks: &[&Check], sessions: &[&Session]) -> Mark {
+/// What a check comes to: one that hinders nobody warns.
+pub(super) fn weighed(check: &Check, whole: Option<&Gate>) -> CheckResult {
+    let warns = check.result == CheckResult::Fail && whole.is_some_and(|whole| whole.warn.contains(&check.check));
+    if warns { CheckResult::Warn } else { check.result }
+}
+
+fn mark(column: Column, source: IpAddr, checks: &[&Check], sessions: &[&Session], whole: &Gate) -> Mark {
     if let Column::Check(name) = column {
         let about = checks.iter().filter(|c| c.check == name && c.source.is_none_or(|of| of == source));
-        return about.map(|check| check.result).max_by_key(|&result| gravity(result)).map_or(Mark::None, Mark::Check);
+        return about
+            .map(|check| weighed(check, Some(whole)))
+            .max_by_key(|&result| gravity(result))
+            .map_or(Mark::None, Mark::Check);
     }
     let mine =
         sessions.iter().filter(|s| s.source == Some(source) && self::column(s) == Some(column) && s.kind.is_trial());
@@ -148,22 +157,19 @@ const fn gravity(result: CheckResult) -> u8 {
 }
 
 /// Checks that did not pass; those of several sources that say the same are one.
-fn by_checks(checks: &[&Check]) -> Vec<Finding> {
+fn by_checks(checks: &[&Check], whole: &Gate) -> Vec<Finding> {
     let mut findings: Vec<Finding> = Vec::new();
     for check in checks.iter().filter(|check| check.result != CheckResult::Pass) {
         let (name, detail) = (check.check.as_str(), check.detail.clone().unwrap_or_default());
+        let result = weighed(check, Some(whole));
         let same = findings.iter_mut().find(|f| {
-            f.name == name
-                && f.result == check.result
-                && f.detail == detail
-                && f.fix == check.fix
-                && !f.sources.is_empty()
+            f.name == name && f.result == result && f.detail == detail && f.fix == check.fix && !f.sources.is_empty()
         });
         match (same, check.source) {
             (Some(finding), Some(source)) => finding.sources.push(source),
             (_, source) => findings.push(Finding {
                 name: name.to_owned(),
-                result: check.result,
+                result,
                 sources: source.into_iter().collect(),
                 detail,
                 fix: check.fix.clone(),
@@ -197,8 +203,13 @@ fn by_sessions(sessions: &[&Session], gates: &[&Gate], diagnoses: &[Diagnosis]) 
         let mut sources: Vec<IpAddr> = sessions.iter().filter_map(|s| s.source).collect();
         sources.sort_unstable();
         sources.dedup();
-        let first =
-            sessions.first().and_then(|s| s.reply.as_ref().map(|lines| lines.join(" ")).or_else(|| s.detail.clone()));
+        let first = sessions.first();
+        let at = first.and_then(|s| s.stage).map_or_else(String::new, |stage| format!("at {stage}: "));
+        let detail = match first.map(|s| (&s.reply, &s.detail)) {
+            Some((Some(reply), _)) => format!("{at}{}", reply.join(" ")),
+            Some((None, Some(detail))) => format!("{what}: {detail}"),
+            _ => what,
+        };
         let stage = sessions.first().and_then(|s| s.stage);
         let about = |d: &&Diagnosis| {
             d.confidence >= Confidence::Medium
@@ -208,13 +219,7 @@ fn by_sessions(sessions: &[&Session], gates: &[&Gate], diagnoses: &[Diagnosis]) 
         let advice = diagnoses.iter().find(about).map(|d| d.advice.clone());
         let quoting = || gates.iter().find(|g| g.source.is_some_and(|s| sources.contains(&s)) && names(g, &sessions));
         let fix = advice.or_else(|| quoting()?.fix.clone());
-        Finding {
-            name: column.name().to_owned(),
-            result: CheckResult::Fail,
-            sources,
-            detail: first.map_or_else(|| what.clone(), |first| format!("{what}: {first}")),
-            fix,
-        }
+        Finding { name: column.name().to_owned(), result: CheckResult::Fail, sources, detail, fix }
     };
     found.into_iter().map(finding).collect()
 }

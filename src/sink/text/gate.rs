@@ -44,6 +44,7 @@ fn findings<W: io::Write>(paper: &mut Paper<W>, findings: &[Finding]) -> io::Res
     if !findings.is_empty() {
         paper.blank()?;
     }
+    let width = findings.iter().map(|finding| finding.name.len()).max().unwrap_or(0).min(24) + 2;
     for finding in findings.iter().take(SHOWN) {
         let (word, style) = match finding.result {
             CheckResult::Pass => ("ok", PLAIN),
@@ -51,14 +52,18 @@ fn findings<W: io::Write>(paper: &mut Paper<W>, findings: &[Finding]) -> io::Res
             CheckResult::Unknown => ("?", WARN),
             CheckResult::Fail => ("FAIL", BAD),
         };
-        let head = piece(style, format!("{word:5}{:10}", finding.name));
+        let head = piece(style, format!("{word:6}{:width$}", finding.name));
         paper.flow(head, PLAIN, &format!("{}: {}", finding.who(), finding.detail))?;
         if let Some(fix) = &finding.fix {
-            paper.flow(piece(DIM, format!("{:15}do: ", "")), PLAIN, fix)?;
+            paper.flow(piece(DIM, format!("{:1$}do: ", "", width + 6)), PLAIN, fix)?;
         }
     }
     if findings.len() > SHOWN {
-        paper.flow(piece(DIM, format!("{:15}", "")), DIM, &format!("and {} more", findings.len() - SHOWN))?;
+        paper.flow(
+            piece(DIM, format!("{:1$}", "", width + 6)),
+            DIM,
+            &format!("and {} more", findings.len() - SHOWN),
+        )?;
     }
     Ok(())
 }

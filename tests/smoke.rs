@@ -1,0 +1,251 @@
+//! Plays every `tests/smoke/*.toml`: a world of DNS and servers, a campaign, and what the smoke
+//! test says of it. The expected text stands in `NAME.expected` beside the cases; `BLESS=1` writes
+//! it anew.
+//!
+//! All cases of a file share its world; a case says what is different in it.
+
+#[path = "support/facts.rs"]
+#[expect(dead_code, reason = "the facts of a probe are for other players")]
+mod facts;
+#[path = "support/world.rs"]
+#[expect(dead_code, reason = "what else is shown of a run is for other players")]
+mod world;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use mail_auth::spf::verify::SpfParameters;
+use mail_auth::{MessageAuthenticator, Parameters};
+use mxprobe::auth::{Key, Signer};
+use mxprobe::gate::pool;
+use mxprobe::probe::Dkim;
+use mxprobe::record::{Check, CheckName, CheckResult, Gate, Line, Variant};
+use serde::Deserialize;
+use tokio::task::JoinSet;
+
+use world::{Ran, World};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    /// The scenario; `{name}` stands for the text of that name in `texts`.
+    world: String,
+    /// What stands behind `mxprobe smoke`.
+    argv: Vec<String>,
+    texts: BTreeMap<String, String>,
+    files: BTreeMap<String, String>,
+    case: Vec<Case>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    name: String,
+    /// In the place of the file's texts of these names.
+    #[serde(default)]
+    texts: BTreeMap<String, String>,
+    /// Added to the scenario.
+    #[serde(default)]
+    add: String,
+    /// Added to the command line.
+    #[serde(default)]
+    argv: Vec<String>,
+    /// Whether the file's own command line is left out.
+    #[serde(default)]
+    alone: bool,
+    /// In the place of the files of these names. Every line of a `.eml` ends in CRLF, `\L` is a
+    /// bare LF, `\8` a byte beyond ASCII.
+    #[serde(default)]
+    files: BTreeMap<String, String>,
+    /// Where the other reading of SPF comes to another result: which, and why it is wrong.
+    #[serde(default)]
+    otherwise: Option<(String, String)>,
+    /// The checks that are shown, all of them; without any, all that did not pass.
+    #[serde(default)]
+    show: BTreeSet<String>,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_world_is_judged_as_expected() {
+    let (mut playing, mut found, mut played) = (JoinSet::new(), BTreeMap::new(), 0);
+    for path in facts::files(&folder(), "toml") {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let file: File = toml::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let file = Arc::new(file);
+        for number in 0..file.case.len() {
+            let (path, file) = (path.clone(), Arc::clone(&file));
+            playing.spawn(async move { (path, number, play(&file, &file.case[number]).await) });
+            played += 1;
+        }
+    }
+    while let Some(ended) = playing.join_next().await {
+        let (path, number, text) = ended.unwrap();
+        found.entry(path).or_insert_with(BTreeMap::new).insert(number, text);
+    }
+    for (path, texts) in found {
+        let text: Vec<String> = texts.into_values().collect();
+        facts::compare(&path.with_extension("expected"), &text.join("\n"));
+    }
+    assert!(played >= 60, "only {played} cases in {}", folder().display());
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/smoke")
+}
+
+async fn play(file: &File, case: &Case) -> String {
+    let mut scenario = format!("{}\n{}", file.world, case.add);
+    let mut texts = file.texts.clone();
+    texts.extend(case.texts.clone());
+    texts.extend(published());
+    // Twice, as texts name each other.
+    for _ in 0..2 {
+        for (name, text) in &texts {
+            scenario = scenario.replace(&format!("{{{name}}}"), text);
+        }
+    }
+    let mut files = file.files.clone();
+    files.extend(case.files.clone());
+    for (name, text) in &mut files {
+        if name.ends_with(".eml") {
+            *text = text.replace('\n', "\r\n").replace("\\L", "\n").replace("\\8", "\u{fc}");
+        }
+    }
+    // A message that was signed elsewhere, and the same with another body.
+    let signed = sign(files.get("campaign.eml").map_or("", String::as_str));
+    files.insert("changed.eml".to_owned(), signed.replace("must go", "may stay"));
+    files.insert("signed.eml".to_owned(), signed);
+    for key in facts::files(&folder().join("keys"), "pem") {
+        let name = key.file_name().unwrap().to_str().unwrap().to_owned();
+        files.insert(name, std::fs::read_to_string(&key).unwrap());
+    }
+    let world = World::start(&scenario, &files, false).await;
+    let argv: Vec<String> =
+        if case.alone { Vec::new() } else { file.argv.clone() }.into_iter().chain(case.argv.clone()).collect();
+    let mut text = format!("# {}\n", case.name);
+    match world.command("smoke", &argv).await {
+        Err(message) => writeln!(text, "{}", world.plain(message.trim_end())).unwrap(),
+        Ok(ran) => {
+            keeps_the_rules(&case.name, &ran);
+            agrees_about_spf(case, &ran, &world).await;
+            tell(&mut text, &ran, &case.show, &world);
+        }
+    }
+    text
+}
+
+fn tell(text: &mut String, ran: &Ran, show: &BTreeSet<String>, world: &World) {
+    let shown = |check: &&Check| {
+        if show.is_empty() { check.result != CheckResult::Pass } else { show.contains(check.check.as_str()) }
+    };
+    for check in ran.checks().filter(shown) {
+        let Check { source, check, result, detail, fix, .. } = check;
+        let of = source.map_or_else(|| "all".to_owned(), |source| source.to_string());
+        let detail = detail.as_deref().unwrap_or_default();
+        writeln!(text, "{of} {check} {result}: {}", world.plain(detail)).unwrap();
+        fix.iter().for_each(|fix| writeln!(text, "    do: {}", world.plain(fix)).unwrap());
+    }
+    let mut variants: BTreeMap<(String, Variant), [usize; 3]> = BTreeMap::new();
+    for session in ran.sessions() {
+        let count = variants.entry((session.until.to_string(), session.variant)).or_default();
+        count[0] += 1;
+        count[1] += usize::from(mxprobe::status::failed(session));
+        count[2] += usize::from(!session.kind.is_trial());
+    }
+    let told = variants.into_iter().map(|((until, variant), [all, failed, untried])| {
+        let untried = if untried == 0 { String::new() } else { format!(", {untried} not tried") };
+        format!("{all} {variant} to {until} ({failed} failed{untried})")
+    });
+    writeln!(text, "sessions: {}", told.collect::<Vec<_>>().join(", ")).unwrap();
+    for gate in ran.gates() {
+        let of = gate.source.map_or_else(|| "whole".to_owned(), |source| source.to_string());
+        let unknown = if gate.unknown { " unknown" } else { "" };
+        let until = gate.until.map_or_else(String::new, |until| {
+            let hours = (until.as_second() - ran.sessions().next().unwrap().at.as_second() + 30) / 60;
+            format!(" for {hours} min")
+        });
+        let reason = gate.reason.as_deref().map_or_else(String::new, |reason| format!(": {reason}"));
+        writeln!(text, "{of} {}{unknown}{until}{}", gate.verdict, world.plain(&reason)).unwrap();
+    }
+    let gates: Vec<Gate> = ran.gates().cloned().collect();
+    let pool: Vec<String> = pool(&gates).iter().map(ToString::to_string).collect();
+    writeln!(text, "pool: [{}], exit {}", pool.join(" "), ran.summary.exit).unwrap();
+}
+
+/// What no smoke test may break, whatever its case is about.
+fn keeps_the_rules(name: &str, ran: &Ran) {
+    for line in &ran.lines {
+        let text = serde_json::to_string(line).unwrap();
+        assert_eq!(Line::parse(&text).unwrap().as_ref(), Some(line), "{name}: read back otherwise: {text}");
+    }
+    world::judged_again(name, ran);
+    // One pair of messages per source and mailbox at most, and no id twice.
+    let mut sent: BTreeMap<_, usize> = BTreeMap::new();
+    for session in ran.sessions().filter(|s| s.until == mxprobe::stage::Stage::EndOfData) {
+        *sent.entry((session.source, session.to.clone(), session.variant)).or_default() += 1;
+        assert!(matches!(session.variant, Variant::ControlMessage | Variant::Campaign), "{name}: {session:?}");
+    }
+    assert!(sent.values().all(|count| *count == 1), "{name}: {sent:?}");
+    let ids: Vec<_> = ran.seen.iter().filter_map(|seen| world::message_id(&seen.message)).collect();
+    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "{name}: a Message-ID twice");
+    // A verdict for every source, the whole behind them, and no GO beside a check that failed.
+    assert_eq!(ran.gates().filter(|gate| gate.source.is_none()).count(), 1, "{name}");
+    let warn = ran.gates().find(|gate| gate.source.is_none()).map(|gate| gate.warn.clone()).unwrap();
+    for gate in ran.gates().filter(|gate| gate.source.is_some() && gate.reason.is_none()) {
+        let bad = ran.checks().find(|check| {
+            matches!(check.result, CheckResult::Fail | CheckResult::Unknown)
+                && check.source.is_none_or(|source| Some(source) == gate.source)
+                && !warn.contains(&check.check)
+        });
+        assert!(bad.is_none(), "{name}: {gate:?} beside {bad:?}");
+    }
+}
+
+/// The library evaluates SPF too, without saying how: the results must be the same.
+async fn agrees_about_spf(case: &Case, ran: &Ran, world: &World) {
+    let mut config = ConnectionConfig::udp();
+    config.port = world.provider.dns().port();
+    let server = NameServerConfig::new(world.provider.dns().ip(), true, vec![config]);
+    let config = ResolverConfig::from_parts(None, vec![], vec![server]);
+    let resolver = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()).build().unwrap();
+    let library = MessageAuthenticator(resolver);
+    let answered = |check: &&Check| check.check == CheckName::Spf && check.result != CheckResult::Unknown;
+    for check in ran.checks().filter(answered) {
+        let Some(session) = ran.sessions().find(|s| s.source == check.source && s.seen_as.is_some()) else { continue };
+        let Some((from, ehlo)) = session.from.as_deref().zip(session.ehlo.as_deref()) else { continue };
+        let (ip, sender) = (session.seen_as.unwrap(), from.trim_matches(['<', '>']));
+        let parameters = match sender {
+            "" => SpfParameters::verify_ehlo(ip, ehlo, "host.example"),
+            sender => SpfParameters::verify_mail_from(ip, ehlo, "host.example", sender),
+        };
+        let theirs = library.check_host(Parameters::new(parameters)).await.result().to_string().to_lowercase();
+        let ours = check.detail.as_deref().unwrap_or_default().split(':').next().unwrap();
+        let wanted = case.otherwise.as_ref().map_or(ours, |(result, _)| result);
+        assert_eq!(theirs, wanted, "{}: the library's result, ours is {check:?}", case.name);
+    }
+}
+
+fn sign(message: &str) -> String {
+    let settings =
+        Dkim { domain: "example.net".parse().unwrap(), selector: "s1".to_owned(), key: folder().join("keys/rsa.pem") };
+    String::from_utf8(Signer::open(&settings).unwrap().sign(message.as_bytes())).unwrap()
+}
+
+/// The public halves of the keys, as records have them, in character strings that are not too long.
+fn published() -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    for name in ["rsa", "ed25519", "other"] {
+        let key = Key::read(&folder().join(format!("keys/{name}.pem"))).unwrap();
+        let public = STANDARD.encode(key.public());
+        let (head, tail) = public.split_at(public.len().min(200));
+        all.insert(format!("p={name}"), format!("p={head}\", \"{tail}"));
+    }
+    all
+}
