@@ -1,6 +1,6 @@
 //! Plays every `tests/smoke/*.toml`: a world of DNS and servers, a campaign, and what the smoke
 //! test says of it. The expected text stands in `NAME.expected` beside the cases; `BLESS=1` writes
-//! it anew.
+//! it anew. And the program as a process, against the scenarios of a campaign.
 //!
 //! All cases of a file share its world; a case says what is different in it.
 
@@ -14,6 +14,7 @@ mod world;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -27,6 +28,7 @@ use mxprobe::auth::{Key, Signer};
 use mxprobe::gate::pool;
 use mxprobe::probe::Dkim;
 use mxprobe::record::{Check, CheckName, CheckResult, Gate, Line, Variant};
+use mxprobe::sim::{Ports, Provider, Scenario};
 use serde::Deserialize;
 use tokio::task::JoinSet;
 
@@ -248,4 +250,85 @@ fn published() -> BTreeMap<String, String> {
         all.insert(format!("p={name}"), format!("p={head}\", \"{tail}"));
     }
     all
+}
+
+/// The program itself: the table of the README, the pool, the test report, and GO when all is mended.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_program_says_what_the_readme_shows() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let directory = tempfile::tempdir().unwrap();
+    let pool = directory.path().join("pool");
+    let smoke = |provider: &Provider, more: &[&str]| {
+        let (dns, port) = (provider.dns().to_string(), provider.port().to_string());
+        Command::new(env!("CARGO_BIN_EXE_mxprobe"))
+            .args(["smoke", "docs/campaign/probe.toml", "--history", "none", "--seed", "7", "--write-pool"])
+            .args([pool.to_str().unwrap(), "--dns", &dns, "--port", &port])
+            .args(more)
+            .current_dir(root)
+            .env_clear()
+            .output()
+            .unwrap()
+    };
+    // What was GO yesterday is not GO today.
+    std::fs::write(&pool, "127.0.0.99\n").unwrap();
+    let provider = provider("campaign").await;
+    let output = smoke(&provider, &[]);
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{printed}{}", String::from_utf8_lossy(&output.stderr));
+    let table = printed.find("source      bound").unwrap();
+    let shown = format!("```text\n{}```\n", &printed[table..]);
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let start = readme.find("```text\nsource      bound").unwrap();
+    let end = start + readme[start + 3..].find("```\n").unwrap() + 7;
+    if std::env::var_os("BLESS").is_some() && masked(&readme[start..end]) != masked(&shown) {
+        std::fs::write(root.join("README.md"), format!("{}{shown}{}", &readme[..start], &readme[end..])).unwrap();
+    } else {
+        assert_eq!(masked(&readme[start..end]), masked(&shown), "the README shows another table");
+    }
+    assert_eq!(std::fs::read_to_string(&pool).unwrap(), "");
+
+    let report = smoke(&provider, &["--format", "junit"]);
+    assert_eq!(report.status.code(), Some(1));
+    let report = String::from_utf8(report.stdout).unwrap();
+    for case in ["127.0.0.12 ptr", "127.0.0.13 spf", "127.0.0.11 verdict", "all verdict"] {
+        let behind = report.split(&format!("name=\"{case}\"")).nth(1).unwrap_or_else(|| panic!("{case}: {report}"));
+        assert!(behind.split("</testcase>").next().unwrap().contains("<failure"), "{case}: {report}");
+    }
+    assert_eq!(smoke(&provider, &["--format", "nagios"]).status.code(), Some(2));
+    // One of the four is put off, and that is all: three are enough.
+    let held = smoke(&provider, &["--until", "mail", "--warn", "ptr,fcrdns,spf"]);
+    assert_eq!(held.status.code(), Some(2), "a list is no value of --warn");
+    let held = smoke(&provider, &["--until", "mail", "--warn", "ptr", "--warn", "fcrdns", "--warn", "spf"]);
+    assert_eq!(held.status.code(), Some(0), "{}", String::from_utf8_lossy(&held.stdout));
+    assert_eq!(std::fs::read_to_string(&pool).unwrap(), "127.0.0.12\n127.0.0.13\n127.0.0.14\n");
+    // A mistake leaves the pool as it was, and so does a dry run.
+    assert_eq!(smoke(&provider, &["--warn", "moon"]).status.code(), Some(2));
+    assert_eq!(smoke(&provider, &["--dry-run"]).status.code(), Some(0));
+    assert_eq!(std::fs::read_to_string(&pool).unwrap(), "127.0.0.12\n127.0.0.13\n127.0.0.14\n");
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "nothing lies beside the pool");
+
+    let mended = self::provider("campaign-mended").await;
+    let output = smoke(&mended, &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(String::from_utf8(output.stdout).unwrap().contains("\naol.com     GO "));
+    let all = "127.0.0.11\n127.0.0.12\n127.0.0.13\n127.0.0.14\n";
+    assert_eq!(std::fs::read_to_string(&pool).unwrap(), all);
+    // The messages that came are signed, and by the key that is published.
+    let received: Vec<Vec<u8>> =
+        mended.seen().into_iter().map(|seen| seen.message).filter(|message| !message.is_empty()).collect();
+    assert_eq!(received.len(), 8);
+    for message in received {
+        assert!(message.starts_with(b"DKIM-Signature: v=1; a=rsa-sha256; s=s1; d=example.net;"));
+    }
+}
+
+async fn provider(scenario: &str) -> Provider {
+    let scenario = Scenario::parse(scenario, &world::scenario(scenario)).unwrap_or_else(|e| panic!("{e}"));
+    Provider::start(scenario, Ports::default()).await.unwrap()
+}
+
+/// The text without what no two runs share.
+fn masked(text: &str) -> String {
+    let time = regex::Regex::new(r"\d{4}-\d\d-\d\dT[\d:.]+Z|; [\d.]+ s; exit").unwrap();
+    time.replace_all(text, "…").into_owned()
 }

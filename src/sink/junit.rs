@@ -121,6 +121,9 @@ struct Checked {
 }
 
 fn checked(recording: &Recording) -> Vec<Checked> {
+    if recording.gates.is_empty() {
+        return Vec::new();
+    }
     let of = |source: Option<IpAddr>| source.map_or_else(|| "all".to_owned(), |source| source.to_string());
     let check = |check: &Check| {
         let whole = recording.gates.iter().find(|gate| gate.source.is_none() && gate.domain == check.domain);

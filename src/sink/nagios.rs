@@ -105,9 +105,12 @@ fn judged(recording: &Recording) -> Status {
 /// What a smoke test says of the campaign.
 fn verdict(recording: &Recording) -> String {
     let wholes = recording.gates.iter().filter(|gate| gate.source.is_none());
+    let several = wholes.clone().count() > 1;
     let told = wholes.map(|gate| {
+        let name =
+            gate.domain.as_deref().filter(|_| several).map_or_else(String::new, |name| format!("{} ", plain(name)));
         let count = gate.go.zip(gate.wanted).map(|(go, wanted)| format!(" ({go} GO, wanted {wanted})"));
-        format!("{}{}", gate.verdict.called(), count.unwrap_or_default())
+        format!("{name}{}{}", gate.verdict.called(), count.unwrap_or_default())
     });
     told.collect::<Vec<_>>().join(", ")
 }
