@@ -40,7 +40,6 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 pub mod address;
-#[expect(clippy::disallowed_methods, reason = "signatures bear the time")]
 pub mod auth;
 pub mod catalog;
 #[expect(clippy::disallowed_methods, reason = "it reads the environment")]

@@ -151,7 +151,8 @@ fn no_flag_lets_a_line_end_through() {
     let mut tried = 0;
     for arg in smoke.get_arguments().filter(|arg| arg.get_action().takes_values()) {
         // Files have the names that they have; they never reach the wire.
-        let is_path = ["owned", "body", "catalogue", "history", "record", "write_pool"].contains(&arg.get_id().as_str());
+        let is_path =
+            ["owned", "body", "catalogue", "history", "record", "write_pool"].contains(&arg.get_id().as_str());
         for evil in EVIL {
             let flag = arg.get_long().map(|long| format!("--{long}={evil}"));
             let argv = ["smoke", "aol.com"].map(str::to_owned).into_iter().chain(flag.clone());

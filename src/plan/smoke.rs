@@ -125,7 +125,7 @@ impl Attempt {
     /// The same session with another message.
     fn varied(&self, variant: Variant, number: u32) -> Self {
         let alternatives = self.alternatives.iter().map(|next| next.varied(variant, number)).collect();
-        Self { variant, number, alternatives, ..self.clone() }
+        Self { number, variant, alternatives, ..self.clone() }
     }
 
     /// Whether it is one of the sessions that a run has for each cell whatever it finds.

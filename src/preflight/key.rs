@@ -90,8 +90,8 @@ async fn published(room: &Room, signer: &Signer) -> Vec<Check> {
     };
     let body = room.probe.message.body.as_deref();
     // Without a message one that is as good as any shows that key and record fit.
-    let signed = signer.sign(body.unwrap_or(b"From: <mxprobe@localhost>\r\nSubject: mxprobe\r\n\r\nmxprobe\r\n"));
-    let held = verify(&signed, &BTreeMap::from([(name.clone(), record.clone())])).await;
+    let sample = signer.sign(body.unwrap_or(b"From: <mxprobe@localhost>\r\nSubject: mxprobe\r\n\r\nmxprobe\r\n"));
+    let held = verify(&sample, &BTreeMap::from([(name.clone(), record.clone())])).await;
     // Ours stands in front of any that the message bore before.
     if let Some(Err(why)) = held.first() {
         let why = format!("what {} signs does not verify with {name}: {why}", signer.key_file());

@@ -11,7 +11,7 @@ use crate::smtp::command::crlf;
 const LONGEST_LINE: usize = 998;
 
 /// The message by itself.
-pub(super) async fn letter(room: &Room) -> Vec<Check> {
+pub(super) fn letter(room: &Room) -> Vec<Check> {
     let Some(body) = &room.probe.message.body else {
         return vec![check(CheckResult::Warn, "not checked: the probe names no message ([message] body)")];
     };
@@ -56,7 +56,7 @@ pub(super) fn against(room: &Room, sessions: &[Session]) -> Vec<Check> {
             found.push(check(CheckResult::Fail, why).fix("make the message smaller"));
         }
         Some((limit, _)) => {
-            found.push(check(CheckResult::Pass, format!("{size} bytes of {limit} that every server takes")))
+            found.push(check(CheckResult::Pass, format!("{size} bytes of {limit} that every server takes")));
         }
         None => found.push(check(CheckResult::Pass, format!("{size} bytes, and no server states a limit"))),
     }
@@ -153,14 +153,14 @@ fn headers(fields: &[Field<'_>], text: Option<&[u8]>, found: &mut Vec<Check>) {
     for (name, must) in [("Date", true), ("From", true), ("Message-ID", false), ("Subject", false), ("To", false)] {
         match count(name) {
             0 if must => {
-                found.push(check(CheckResult::Fail, format!("no {name}")).fix(format!("give the message a {name}")))
+                found.push(check(CheckResult::Fail, format!("no {name}")).fix(format!("give the message a {name}")));
             }
             0 if name == "Message-ID" => {
                 found.push(check(CheckResult::Warn, "no Message-ID; the sending server should add one"));
             }
             0 | 1 => {}
             n => {
-                found.push(check(CheckResult::Fail, format!("{n} {name} fields: wanted one")).fix("leave one of them"))
+                found.push(check(CheckResult::Fail, format!("{n} {name} fields: wanted one")).fix("leave one of them"));
             }
         }
     }

@@ -15,20 +15,15 @@ pub async fn ours(room: &Room) -> Vec<Check> {
     let room = &Room { dns: room.dns.keeping(), ..room.clone() };
     let own: Vec<&Source> = room.sources.iter().filter(|source| !source.neutral).collect();
     let per_source = join_all(own.iter().map(|&source| of_source(room, source)));
-    let (per_source, signing, policy, mx, message) = tokio::join!(
-        per_source,
-        key::key(room),
-        alignment::policy(room),
-        mx(room, &own),
-        room.in_time(CheckName::Message, letter::letter(room)),
-    );
+    let (per_source, signing, policy, mx) =
+        tokio::join!(per_source, key::key(room), alignment::policy(room), mx(room, &own),);
     let mut checks = Vec::new();
     for (source, (found, spf)) in own.iter().zip(per_source) {
         checks.extend(found);
         checks.push(alignment::dmarc(room, source, &policy, spf.as_ref(), &signing).of(source.address));
     }
     checks.extend(signing.checks);
-    checks.extend([mx, message].concat());
+    checks.extend([mx, letter::letter(room)].concat());
     checks
 }
 
