@@ -21,10 +21,13 @@ use crate::record::{Lookup, LookupError};
 use crate::words::words;
 
 mod ask;
+mod dane;
+mod dnssec;
 mod name;
 mod records;
 mod resolvers;
 
+pub use dnssec::{AnchorError, Anchors};
 use name::{dns_name, shown_name};
 use records::Kept;
 use resolvers::{Resolvers, weightiest};
@@ -40,6 +43,7 @@ pub struct Dns {
     resolvers: Arc<Resolvers>,
     timeout: Duration,
     kept: Option<Arc<Kept>>,
+    anchors: Anchors,
 }
 
 /// Where a domain's mail goes.
@@ -133,7 +137,13 @@ impl Dns {
     /// `/etc/resolv.conf`. `timeout` is the total for one call of the methods below.
     #[must_use]
     pub fn new(servers: &[SocketAddr], timeout: Duration) -> Self {
-        Self { resolvers: Arc::new(Resolvers::new(servers)), timeout, kept: None }
+        Self { resolvers: Arc::new(Resolvers::new(servers)), timeout, kept: None, anchors: Anchors::default() }
+    }
+
+    /// The same with other keys to start proofs from than the root zone's.
+    #[must_use]
+    pub fn anchored(self, anchors: Anchors) -> Self {
+        Self { anchors, ..self }
     }
 
     /// The resolvers asked, in order.
@@ -276,7 +286,7 @@ impl Dns {
         if addresses.is_empty() {
             return Resolved { addresses: Err(weightiest(&failed)), notes };
         }
-        if failed.iter().any(|&error| !matches!(error, LookupError::Nodata | LookupError::Nxdomain)) {
+        if failed.iter().any(|error| !error.is_denial()) {
             notes.push(Note::Partial);
         }
         Resolved { addresses: Ok(addresses), notes }

@@ -32,8 +32,8 @@
 //!
 //! 0. words: `words`, `stage`, `address`, `source`, `duration`, `timeouts`, `visible`
 //! 1. the protocol, without a socket: `smtp`
-//! 2. probing as values: `probe`, `limits`, `plan`, `outcome`, `record`, `catalog`, `report`,
-//!    `explain`, `gate`, `reproduce`, `judge`, `diff`, `ledger`, `status`
+//! 2. probing as values: `dane`, `policy`, `probe`, `limits`, `plan`, `outcome`, `record`,
+//!    `catalog`, `report`, `explain`, `gate`, `reproduce`, `judge`, `diff`, `ledger`, `status`
 //! 3. the world: `auth`, `dns`, `wire`, `drive`, `preflight`, `run`, `history`, `sim`
 //! 4. the faces: `cli`, `commands`, `sink`
 #![forbid(unsafe_code)]
@@ -46,6 +46,7 @@ pub mod catalog;
 pub mod cli;
 #[expect(clippy::disallowed_methods, reason = "they read the clock and the environment where a command begins")]
 pub mod commands;
+pub mod dane;
 pub mod diff;
 #[expect(clippy::disallowed_methods, reason = "it asks over the network and takes the time")]
 pub mod dns;
@@ -60,6 +61,7 @@ pub mod ledger;
 pub mod limits;
 pub mod outcome;
 pub mod plan;
+pub mod policy;
 pub mod preflight;
 pub mod probe;
 pub mod record;

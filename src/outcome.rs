@@ -11,13 +11,14 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 
 use crate::catalog::{self, Words};
+use crate::dane::Dane;
 use crate::plan::Attempt;
 use crate::probe::Expect;
 use crate::record::{self, Kind, ms};
 use crate::smtp::ehlo;
 use crate::smtp::fault::{Fault, LookupError};
 use crate::smtp::reply::{Class, Reply};
-use crate::smtp::session::{Answer, Learned, Note, Step};
+use crate::smtp::session::{Answer, Learned, Note, Step, TlsLevel};
 use crate::stage::Stage;
 use crate::status;
 
@@ -63,8 +64,11 @@ impl<'a> Ending<'a> {
                 Fault::Cancelled => Kind::Skipped,
                 Fault::Closed | Fault::Reset if *stage == Stage::Tls => Kind::TlsFailed,
                 Fault::Closed | Fault::Reset => Kind::Dropped,
-                Fault::Dns(LookupError::Unreachable) | Fault::Local(_) | Fault::NoSmtpUtf8 => Kind::Local,
-                Fault::Dns(_) => Kind::DnsFailed,
+                Fault::Dns(LookupError::Unreachable)
+                | Fault::NoDane(LookupError::Unreachable, _)
+                | Fault::Local(_)
+                | Fault::NoSmtpUtf8 => Kind::Local,
+                Fault::Dns(_) | Fault::NoDane(..) => Kind::DnsFailed,
                 Fault::Malformed(_) | Fault::OutOfPlace(_) => Kind::Malformed,
                 Fault::PlaintextAfterStartTls
                 | Fault::StartTlsNotOffered
@@ -203,8 +207,16 @@ impl Outcome {
             Note::StartTlsRefused(reply) => Some(format!("STARTTLS was refused: {}", reply.lossy_lines().join(" / "))),
             Note::CloseAfterReply | Note::OutOfStep => None,
         });
-        let details: Vec<_> = session.detail.take().into_iter().chain(detours).collect();
+        let details: Vec<_> = session.detail.take().into_iter().chain(detours).chain(self.less_than_dane()).collect();
         session.detail = Some(details.join("; ")).filter(|detail| !detail.is_empty());
+    }
+
+    /// Why a session that goes by DANE asked less of TLS than a certificate that a record vouches for.
+    fn less_than_dane(&self) -> Option<String> {
+        match self.attempt.dane.as_deref().filter(|_| self.attempt.tls == TlsLevel::Dane)? {
+            Dane::Absent(why) | Dane::AnyCertificate(why) => Some(format!("no DANE: {why}")),
+            Dane::Wanted(_) | Dane::Unknown(..) => None,
+        }
     }
 
     fn notes(&self, session: &record::Session, ending: &Ending<'_>) -> Vec<String> {
@@ -243,6 +255,7 @@ impl Outcome {
             note(matches!(fault, Fault::TlsLimit(_)), "tls-limit");
             note(matches!(fault, Fault::NoSmtpUtf8), "no-smtputf8");
         }
+        note(self.less_than_dane().is_some(), "no-dane");
         let expect = &self.attempt.probe.expect;
         note(ending.kind().is_trial() && !expect.is_completion() && !expect.met_by(ending), status::NOT_AS_EXPECTED);
         let slow = |step: &Step| step.stage == Stage::Banner && step.took > Duration::from_secs(10);

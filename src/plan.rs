@@ -12,6 +12,7 @@ use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
 
 use crate::address::{EhloName, Host, Mailbox, Sender};
+use crate::dane::Dane;
 use crate::probe::{Envelope, Family, Probe};
 use crate::record::{self, Kind, Role, Variant};
 use crate::smtp::fault::Fault;
@@ -50,6 +51,8 @@ pub struct Attempt {
     pub to: Option<Mailbox>,
     pub until: Stage,
     pub tls: TlsLevel,
+    /// What DANE asks of it; None where it was not looked up.
+    pub dane: Option<Arc<Dane>>,
     /// Not before that much of the run has passed.
     pub not_before: Duration,
     /// Why it cannot be opened at all.
@@ -68,13 +71,22 @@ impl Attempt {
         let source = self.source.as_ref()?;
         Some(Script {
             ehlo: source.ehlo.clone(),
-            tls: self.tls,
+            tls: self.level(),
             from: self.from.clone(),
             to: self.to.clone(),
             message: self.message(source, run, at).into(),
             until: self.until,
             timeouts: Arc::clone(&self.probe.timeouts),
         })
+    }
+
+    /// How the session uses TLS: DANE's word is the host's (RFC 7672, section 2.2).
+    fn level(&self) -> TlsLevel {
+        match (self.tls, self.dane.as_deref()) {
+            (TlsLevel::Dane, None | Some(Dane::Absent(_))) => TlsLevel::Opportunistic,
+            (TlsLevel::Dane, Some(Dane::AnyCertificate(_))) => TlsLevel::Require,
+            (level, _) => level,
+        }
     }
 
     /// The same cell once more, without STARTTLS: the pair of a session whose handshake failed.
@@ -308,6 +320,7 @@ fn cell(
         to,
         until,
         tls: probe.tls,
+        dane: exchanger.dane.clone(),
         not_before: Duration::ZERO,
         fault: None,
         notes: notes.collect(),
@@ -333,6 +346,7 @@ fn unresolved(probe: &Arc<Probe>, route: &Route) -> Vec<Attempt> {
         to: None,
         until: probe.until,
         tls: probe.tls,
+        dane: None,
         not_before: Duration::ZERO,
         fault: Some(fault.clone()),
         notes: route.notes.iter().chain(notes).cloned().collect(),

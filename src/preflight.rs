@@ -17,12 +17,19 @@ use crate::stage::Stage;
 use crate::wire::Trust;
 
 mod alignment;
+mod dane;
 mod dnsbl;
+pub mod https;
 mod key;
 mod letter;
+mod mta_sts;
 mod names;
 pub mod ours;
+mod starttls;
 pub mod theirs;
+mod tls_rpt;
+
+use theirs::Theirs;
 
 /// What the checks of one target are made from.
 #[derive(Clone)]
@@ -50,18 +57,26 @@ impl Room {
     }
 }
 
+/// What needs no session.
+#[derive(Clone, Debug, Default)]
+pub struct Before {
+    pub checks: Vec<Check>,
+    theirs: Theirs,
+}
+
 /// All checks that need no session.
-pub async fn before(room: &Room) -> Vec<Check> {
+pub async fn before(room: &Room) -> Before {
     let (ours, theirs) = tokio::join!(ours::ours(room), theirs::theirs(room));
-    of(room, [ours, theirs].concat())
+    let checks = of(room, [ours, theirs.checks.clone()].concat());
+    Before { checks, theirs }
 }
 
 /// The checks that the sessions with this target make possible.
 #[must_use]
-pub fn after(room: &Room, checks: &[Check], sessions: &[Session]) -> Vec<Check> {
+pub fn after(room: &Room, before: &Before, sessions: &[Session]) -> Vec<Check> {
     let domain = room.route.domain.as_ref().map(ToString::to_string);
     let sessions: Vec<Session> = sessions.iter().filter(|session| session.domain == domain).cloned().collect();
-    of(room, [ours::seen(room, &sessions), theirs::seen(room, checks, &sessions)].concat())
+    of(room, [ours::seen(room, &sessions), theirs::seen(&before.theirs, &sessions)].concat())
 }
 
 /// The checks with the name of the target for whose sake they were made.

@@ -39,6 +39,8 @@ pub struct Setup {
     pub catalog: &'static Catalog,
     /// What order and jitter come from.
     pub seed: u64,
+    /// Hold every certificate against its TLSA records, whatever the TLS level makes of it.
+    pub dane: bool,
     /// Open nothing; say what would be opened.
     pub dry_run: bool,
     /// Write every dialog down.
@@ -197,7 +199,7 @@ async fn go(
 
     let sampling = kind.sampling();
     let signers = auth::signers(setup.probes.iter().map(Arc::as_ref)).map_err(|e| RunError::Config(e.to_string()))?;
-    let resolved = resolve::resolve(&setup.probes, &setup.dns).await?;
+    let resolved = resolve::resolve(&setup.probes, &setup.dns, setup.dane).await?;
     let parts = lay_out(&setup.probes, &resolved, setup.seed, &kind);
     if let Some(sampling) = sampling {
         parts.iter().enumerate().for_each(|(index, part)| sampling.inquiry().plan(index, part));

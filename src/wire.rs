@@ -13,16 +13,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use crate::address::Host;
-
 mod certificate;
 mod connect;
+mod dane;
 mod fault;
 mod tls;
 
 pub use connect::{ConnectFault, LocalFault, bound, connect};
 pub use fault::TlsFault;
-pub use tls::{Handshake, Trust, TrustError};
+pub use tls::{Expected, Handshake, Must, Trust, TrustError};
 
 /// A session's connection: in the clear, under TLS, or gone after a failed handshake.
 #[derive(Debug)]
@@ -54,20 +53,18 @@ impl Stream {
         self.tcp()?.local_addr().ok()
     }
 
-    /// The handshake that follows a 220 to `STARTTLS` (RFC 3207, section 4). `host` is the name
-    /// that the certificate should have and that is sent as SNI; null = the peer's address is
-    /// expected in it and no SNI is sent.
+    /// The handshake that follows a 220 to `STARTTLS` (RFC 3207, section 4).
     ///
-    /// No certificate ends the handshake: what is wrong with it is in the record. With
-    /// `must_verify` a certificate that does not hold is also the fault, though the stream is then
-    /// under TLS, so that the session can end in order; after any other fault it is gone.
+    /// No certificate ends the handshake: what is wrong with it is in the record. One that is not
+    /// what it must be is also the fault, though the stream is then under TLS, so that the session
+    /// can end in order; after any other fault it is gone.
     ///
     /// The caller has made sure that nothing in the clear is left unread (RFC 3207, section 6).
-    pub async fn upgrade(&mut self, host: Option<&Host>, trust: &Trust, must_verify: bool) -> Handshake {
+    pub async fn upgrade(&mut self, expected: &Expected<'_>, trust: &Trust) -> Handshake {
         let State::Plain(tcp) = std::mem::replace(&mut self.0, State::Gone) else {
             return Handshake { seen: None, outcome: Err(TlsFault::Other("no connection in the clear".to_owned())) };
         };
-        let (stream, handshake) = tls::handshake(tcp, host, trust, must_verify).await;
+        let (stream, handshake) = tls::handshake(tcp, expected, trust).await;
         if let Some(stream) = stream {
             self.0 = State::Tls(Box::new(stream));
         }

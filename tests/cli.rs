@@ -89,9 +89,10 @@ fn shown(outcome: Result<Command, Usage>) -> String {
 
 /// One line per option that is not the default.
 fn options(options: &RunOptions) -> String {
-    let RunOptions { dns, seed, catalogue, dry_run, transcript, record, history, output } = options;
+    let RunOptions { dns, trust_anchor, seed, catalogue, dry_run, transcript, record, history, output } = options;
     let mut facts = facts::Facts::default();
     facts.say("dns", dns.iter().map(ToString::to_string));
+    facts.unless("trust-anchor", trust_anchor, &None);
     facts.unless("seed", seed, &None);
     facts.unless("catalogue", catalogue, &Vec::new());
     facts.unless("dry-run", dry_run, &false);
@@ -151,8 +152,8 @@ fn no_flag_lets_a_line_end_through() {
     let mut tried = 0;
     for arg in smoke.get_arguments().filter(|arg| arg.get_action().takes_values()) {
         // Files have the names that they have; they never reach the wire.
-        let is_path =
-            ["owned", "body", "catalogue", "history", "record", "write_pool"].contains(&arg.get_id().as_str());
+        let is_path = ["owned", "body", "catalogue", "history", "record", "trust_anchor", "write_pool"]
+            .contains(&arg.get_id().as_str());
         for evil in EVIL {
             let flag = arg.get_long().map(|long| format!("--{long}={evil}"));
             let argv = ["smoke", "aol.com"].map(str::to_owned).into_iter().chain(flag.clone());

@@ -314,6 +314,7 @@ async fn session(case: &Case, world: &World, port: u16) -> Session {
         ledger: Box::new(RunLedger::default()),
         catalog: Catalog::built_in(),
         seed: 1,
+        dane: false,
         dry_run: false,
         transcript: true,
         simulated: false,

@@ -152,6 +152,7 @@ fn route(role: Role, domain: &str, addresses: &[&str]) -> Route {
         addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
         fault: None,
         notes: Vec::new(),
+        dane: None,
     };
     Route { role, domain: Some(domain.parse().unwrap()), fault: None, notes: Vec::new(), exchangers: vec![exchanger] }
 }

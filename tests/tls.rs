@@ -9,7 +9,8 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 
 use mxprobe::address::Host;
-use mxprobe::wire::{Handshake, Stream, TlsFault, Trust, connect};
+use mxprobe::dane::Dane;
+use mxprobe::wire::{Expected as Wanted, Handshake, Must, Stream, TlsFault, Trust, connect};
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
@@ -30,6 +31,9 @@ struct Case {
     host: Option<HostText>,
     #[serde(default)]
     must_verify: bool,
+    /// TLSA records of the host, one of which must vouch for the certificate.
+    #[serde(default)]
+    tlsa: Vec<String>,
     server: ServerSpec,
     expect: Expected,
 }
@@ -102,6 +106,9 @@ struct Expected {
     issuer: Option<String>,
     not_after: Option<String>,
     chain: Option<Vec<String>>,
+    /// The record that vouches for the certificate, or why none does.
+    dane: Option<String>,
+    dane_problem: Option<String>,
     /// What the fault is that comes after the handshake.
     then: Option<String>,
     /// How many names are kept, where they are too many to write down.
@@ -133,7 +140,21 @@ async fn every_case_comes_out_as_written() {
         }
         let (address, _server) = serve(&case.server, &pki).await;
         let mut stream = Stream::plain(connect(None, address).await.unwrap());
-        let handshake = stream.upgrade(case.host.as_ref().map(|host| &host.0), &trust, case.must_verify).await;
+        let host = case.host.as_ref().map(|host| &host.0);
+        let records = host.filter(|_| !case.tlsa.is_empty()).map(|host| {
+            let all = case.tlsa.iter().map(|record| record.parse().unwrap()).collect();
+            match Dane::of(all, host.clone(), 25, []) {
+                Dane::Wanted(records) => records,
+                other => panic!("{name}: {other:?}"),
+            }
+        });
+        let must = match (&records, case.must_verify) {
+            (Some(_), _) => Must::BeVouchedFor,
+            (None, true) => Must::Hold,
+            (None, false) => Must::Nothing,
+        };
+        let wanted = Wanted { host, dane: records.as_ref(), must };
+        let handshake = stream.upgrade(&wanted, &trust).await;
         let under_way = matches!(handshake.outcome, Ok(()) | Err(TlsFault::Unverified(_)));
         assert_eq!(stream.is_tls(), under_way, "{name}: under TLS unless the handshake failed");
         if under_way && matches!(case.server, ServerSpec::Tls { .. }) {
@@ -202,6 +223,8 @@ fn differences(name: &str, handshake: &Handshake, expected: &Expected, wrong: &m
     check("names kept", seen.names.len().to_string(), expected.names_kept.map(|kept| kept.to_string()));
     check("issuer", seen.issuer.unwrap_or_default(), expected.issuer.clone());
     check("not-after", seen.not_after.map(|at| at.to_string()).unwrap_or_default(), expected.not_after.clone());
+    check("dane", seen.dane.unwrap_or_default(), expected.dane.clone());
+    check("dane-problem", seen.dane_problem.unwrap_or_default(), expected.dane_problem.clone());
     check("chain", format!("{:#?}", seen.chain), expected.chain.as_ref().map(|chain| format!("{chain:#?}")));
     assert!(seen.names.iter().chain(&seen.chain).all(|text| text.chars().count() <= 255), "{name}: texts are cut");
 }

@@ -19,6 +19,8 @@ use crate::words::words;
 pub struct RunOptions {
     /// The resolvers to ask; empty: the system's.
     pub dns: Vec<SocketAddr>,
+    /// The keys that DNSSEC's proofs start from; without one, the root zone's.
+    pub trust_anchor: Option<PathBuf>,
     /// What order and jitter come from; without one, chance.
     pub seed: Option<u64>,
     /// Files with more reply rules, the later ones first in rank.

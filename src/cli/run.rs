@@ -71,6 +71,9 @@ pub(super) struct ProbingFlags {
     /// A resolver to ask instead of the system's (repeatable)
     #[arg(long, value_name = "IP[:PORT]", value_parser = args::resolver, help_heading = "Target")]
     dns: Vec<SocketAddr>,
+    /// DNSKEY records that DANE's proofs start from, instead of the root zone's keys
+    #[arg(long, value_name = "FILE", help_heading = "Target")]
+    trust_anchor: Option<PathBuf>,
     /// The target is yours: no ceilings, no hour and day budgets
     #[arg(long, help_heading = "Target")]
     own_mx: bool,
@@ -108,7 +111,7 @@ pub(super) struct ProbingFlags {
     #[arg(long, value_name = "FILE", help_heading = "Session")]
     body: Option<PathBuf>,
     /// When to use STARTTLS and what to ask of the certificate [default: opportunistic]
-    #[arg(long, value_name = "LEVEL", value_parser = Words::<TlsLevel>::new("TLS level", TlsLevel::ALL.iter().map(|level| level.as_str())).later(&["dane"]),
+    #[arg(long, value_name = "LEVEL", value_parser = Words::<TlsLevel>::new("TLS level", TlsLevel::ALL.iter().map(|level| level.as_str())),
           help_heading = "Session")]
     tls: Option<TlsLevel>,
     /// After a failed handshake, a second session without STARTTLS
@@ -195,6 +198,7 @@ impl ProbingFlags {
     pub(super) fn options(self) -> RunOptions {
         RunOptions {
             dns: self.dns,
+            trust_anchor: self.trust_anchor,
             seed: self.seed,
             catalogue: self.catalogue,
             dry_run: self.dry_run,

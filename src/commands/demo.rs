@@ -47,6 +47,7 @@ fn setup(provider: &Provider, args: &DemoArgs) -> Result<Setup, Failure> {
         ledger: Box::new(RunLedger::default()),
         catalog: catalog(&[] as &[&str])?,
         seed: args.seed.unwrap_or(scenario.seed),
+        dane: false,
         dry_run: false,
         transcript: args.transcript,
         simulated: true,

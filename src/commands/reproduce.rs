@@ -68,7 +68,7 @@ fn go(args: &ReproduceArgs) -> Done {
     let sampling = Sampling { samples, inquiry };
     let so_far = sampling.clone();
     show.so_far(Box::new(move || so_far.inquiry().so_far()));
-    let setup = setup(&args.options, probes, catalog);
+    let setup = setup(&args.options, probes, catalog)?;
     runtime()?.block_on(async { Ok(shown_as(setup, Some(sampling), show).await?.status) })
 }
 

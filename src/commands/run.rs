@@ -14,7 +14,7 @@ use super::{Done, Failure, catalog, runtime};
 use crate::catalog::Catalog;
 use crate::cli::args::{History, RunOptions};
 use crate::cli::run::RunArgs;
-use crate::dns::Dns;
+use crate::dns::{Anchors, Dns};
 use crate::history::ledger::{StoreLedger, Tell};
 use crate::history::unkept::Unkept;
 use crate::ledger::{Ledger, RunLedger};
@@ -29,26 +29,38 @@ pub(super) fn run(args: RunArgs) -> Done {
     let RunArgs { probes, options } = args;
     let show = Show::open(&options.output, options.record.as_deref())?;
     let probes = probes.into_iter().map(Arc::<Probe>::new).collect();
-    let setup = setup(&options, probes, catalog(&options.catalogue)?);
+    let setup = setup(&options, probes, catalog(&options.catalogue)?)?;
     runtime()?.block_on(async { Ok(shown(setup, show).await?.status) })
 }
 
 /// What the options make of a run of these probes.
-pub(super) fn setup(options: &RunOptions, probes: Vec<Arc<Probe>>, catalog: &'static Catalog) -> Setup {
+pub(super) fn setup(
+    options: &RunOptions,
+    probes: Vec<Arc<Probe>>,
+    catalog: &'static Catalog,
+) -> Result<Setup, Failure> {
     let patience = probes.iter().map(|probe| probe.timeouts.get(Stage::Resolve)).max().unwrap_or_default();
     // A dry run enters nothing, and can be had where nothing can be written.
     let history = if options.dry_run { &History::None } else { &options.history };
-    Setup {
-        dns: Dns::new(&options.dns, patience),
+    let dns = Dns::new(&options.dns, patience);
+    let dns = match &options.trust_anchor {
+        Some(file) => {
+            dns.anchored(Anchors::from_file(file).map_err(|e| Failure::config(format!("--trust-anchor: {e}")))?)
+        }
+        None => dns,
+    };
+    Ok(Setup {
+        dns,
         trust: Trust::system(),
         ledger: ledger(history),
         catalog,
         seed: options.seed.unwrap_or_else(|| rand::rng().random_range(0..1 << 48)),
+        dane: false,
         dry_run: options.dry_run,
         transcript: options.transcript,
         simulated: false,
         probes,
-    }
+    })
 }
 
 /// What the history knows of budgets and rests. Whether the run can do without one that cannot be

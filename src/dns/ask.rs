@@ -76,16 +76,27 @@ impl Answer {
     }
 }
 
+/// One question.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Question<'a> {
+    pub(super) name: &'a Name,
+    pub(super) rtype: RecordType,
+    /// With signatures and proofs, and whatever the server makes of them (RFC 4035, section 3.2.2):
+    /// we validate ourselves.
+    pub(super) signed: bool,
+}
+
 /// Puts one question to one server. Whatever the server answers is `Ok`.
 pub(super) async fn exchange(
     server: SocketAddr,
-    name: &Name,
-    rtype: RecordType,
+    question: Question<'_>,
     until: Instant,
 ) -> Result<Message, LookupError> {
-    let question = question(name, rtype);
+    let signed = question.signed;
+    let question = message(question);
     let answer = complete(server, &question, until).await?;
-    if !dislikes_edns(&answer) {
+    // There are no signatures without EDNS.
+    if signed || !dislikes_edns(&answer) {
         return Ok(answer);
     }
     // RFC 6891, section 6.2.2: once more, the way it was before EDNS.
@@ -94,11 +105,13 @@ pub(super) async fn exchange(
     complete(server, &plain, until).await
 }
 
-/// The answers in presentation form, `10 mx.example`; an alias as `CNAME target.example`.
+/// The answers in presentation form, `10 mx.example`; an alias as `CNAME target.example`. Signatures
+/// are left out.
 pub(super) fn presented(message: &Message) -> Vec<String> {
     message
         .answers
         .iter()
+        .filter(|record| record.record_type() != RecordType::RRSIG)
         .map(|record| match &record.data {
             RData::MX(mx) => format!("{} {}", mx.preference, shown_name(&mx.exchange)),
             RData::PTR(name) => shown_name(&name.0),
@@ -108,14 +121,16 @@ pub(super) fn presented(message: &Message) -> Vec<String> {
         .collect()
 }
 
-fn question(name: &Name, rtype: RecordType) -> Message {
-    let mut question = Message::query();
-    question.metadata.recursion_desired = true;
-    question.add_query(Query::query(name.clone(), rtype));
+fn message(Question { name, rtype, signed }: Question<'_>) -> Message {
+    let mut message = Message::query();
+    message.metadata.recursion_desired = true;
+    message.metadata.checking_disabled = signed;
+    message.add_query(Query::query(name.clone(), rtype));
     let mut edns = Edns::new();
     edns.set_max_payload(PAYLOAD);
-    question.set_edns(edns);
-    question
+    edns.set_dnssec_ok(signed);
+    message.set_edns(edns);
+    message
 }
 
 async fn complete(server: SocketAddr, question: &Message, until: Instant) -> Result<Message, LookupError> {
@@ -210,7 +225,7 @@ mod tests {
     #[test]
     fn an_answer_with_any_byte_missing_or_changed_is_read_or_refused() {
         let name = Name::from_ascii("example.org.").unwrap();
-        let question = question(&name, RecordType::MX);
+        let question = message(Question { name: &name, rtype: RecordType::MX, signed: false });
         let mut answer = Message::response(question.metadata.id, OpCode::Query);
         answer.add_query(question.queries[0].clone());
         for data in [

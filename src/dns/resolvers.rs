@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use hickory_proto::op::Message;
 use hickory_proto::rr::{Name, RecordType};
 use hickory_resolver::config::NameServerConfig;
 use hickory_resolver::system_conf::read_system_conf;
@@ -11,7 +12,7 @@ use jiff::Timestamp;
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-use super::ask::{self, Answer};
+use super::ask::{self, Answer, Question};
 use super::name::shown_name;
 use crate::record::{self, Lookup, LookupError};
 
@@ -77,7 +78,8 @@ impl Resolvers {
         let mut name = name.clone();
         let mut alias = false;
         for _ in 0..=MOST_ALIASES {
-            let answer = self.put(&name, rtype, deadline).await;
+            let question = Question { name: &name, rtype, signed: false };
+            let (answer, _) = self.put(question, deadline).await;
             alias |= answer.alias;
             let Some(next) = answer.ends_in else {
                 return Answer { alias, ..answer };
@@ -87,8 +89,10 @@ impl Resolvers {
         Answer { records: Err(LookupError::Servfail), alias, ends_in: None }
     }
 
-    /// One question to one server after the other, until one of them knows.
-    async fn put(&self, name: &Name, rtype: RecordType, deadline: Instant) -> Answer {
+    /// One question to one server after the other, until one of them knows. The message comes with
+    /// the answer that was read off it.
+    pub(super) async fn put(&self, question: Question<'_>, deadline: Instant) -> (Answer, Option<Message>) {
+        let Question { name, rtype, .. } = question;
         let mut failed = Vec::new();
         for (i, &server) in self.servers.iter().enumerate() {
             let now = Instant::now();
@@ -97,12 +101,12 @@ impl Resolvers {
             let permit = timeout_at(until, self.permits.acquire()).await;
             let (at, now) = (record::stamp(Timestamp::now()), Instant::now());
             let answer = match permit {
-                Ok(_permit) => ask::exchange(server, name, rtype, until).await,
+                Ok(_permit) => ask::exchange(server, question, until).await,
                 Err(_) => Err(LookupError::Timeout),
             };
-            let (shown, answer) = match answer {
-                Ok(message) => (ask::presented(&message), Answer::read(&message, name, rtype)),
-                Err(error) => (Vec::new(), Answer::failed(error)),
+            let (shown, answer, message) = match answer {
+                Ok(message) => (ask::presented(&message), Answer::read(&message, name, rtype), Some(message)),
+                Err(error) => (Vec::new(), Answer::failed(error), None),
             };
             self.note(Lookup {
                 run: String::new(),
@@ -115,8 +119,8 @@ impl Resolvers {
                 ms: record::ms(now.elapsed()),
             });
             match answer.records {
-                Err(error) if !matches!(error, LookupError::Nodata | LookupError::Nxdomain) => failed.push(error),
-                _ => return answer,
+                Err(error) if !error.is_denial() => failed.push(error),
+                _ => return (answer, message),
             }
         }
         if self.servers.is_empty() {
@@ -131,7 +135,17 @@ impl Resolvers {
                 ms: 0.0,
             });
         }
-        Answer::failed(weightiest(&failed))
+        (Answer::failed(weightiest(&failed)), None)
+    }
+
+    /// Writes down that what was answered to a question last does not hold.
+    pub(super) fn note_bogus(&self, name: &Name, rtype: RecordType) {
+        let (name, rtype) = (shown_name(name), rtype.to_string());
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let answered = asked.iter_mut().rev().find(|lookup| lookup.name == name && lookup.rtype == rtype);
+        if let Some(lookup) = answered.filter(|lookup| lookup.error.is_none_or(LookupError::is_denial)) {
+            lookup.error = Some(LookupError::Bogus);
+        }
     }
 
     fn note(&self, lookup: Lookup) {

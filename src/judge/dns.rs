@@ -129,13 +129,19 @@ fn unresolved_for_unknown_reasons(case: &Case<'_>, sessions: u64) -> Diagnosis {
     d
 }
 
-/// What is reported beside a diagnosis: exchangers that have no address while others do.
-pub(super) fn exchangers_without_address(case: &Case<'_>) -> Vec<String> {
+/// What is reported beside a diagnosis: exchangers that have no address while others do, and those of
+/// which DANE could not tell whether mail may go there.
+pub(super) fn exchangers_not_probed(case: &Case<'_>) -> Vec<String> {
     let failed = case.aside.iter().filter(|t| t.kind == Kind::DnsFailed);
-    let mut names: BTreeSet<String> = failed.filter_map(|t| t.mx).map(|n| host(case.names().text(n))).collect();
+    let by_dane = |t: &&&Trial| t.detail.is_some_and(|d| case.names().text(d).starts_with("DANE: "));
+    let (barred, failed): (Vec<&Trial>, Vec<&Trial>) = failed.partition(|t| by_dane(&t));
+    let name = |t: &Trial| t.mx.map(|n| host(case.names().text(n)));
+    let barred: BTreeSet<String> = barred.into_iter().filter_map(name).collect();
+    let mut names: BTreeSet<String> = failed.into_iter().filter_map(name).collect();
     let target = Target::new(case);
     names.extend(target.exchangers.iter().filter(|mx| target.is_without_address(mx)).cloned());
-    names.into_iter().map(|mx| format!("mx-without-address: {}", visible(&mx))).collect()
+    let without = names.into_iter().map(|mx| format!("mx-without-address: {}", visible(&mx)));
+    without.chain(barred.into_iter().map(|mx| format!("mx-barred-by-dane: {}", visible(&mx)))).collect()
 }
 
 /// Whether the resolver gave an answer, be it that there is none.
@@ -243,12 +249,13 @@ impl<'a> Target<'a> {
         !asked.is_empty() && asked.iter().all(none)
     }
 
-    /// The lookups without which nothing could be probed, that failed and were never answered.
+    /// The lookups without which nothing could be probed, that failed and were never answered. What
+    /// DNSSEC finds bogus is no answer, however often it is given.
     fn faults(&self) -> Vec<&'a Lookup> {
-        let needed = ["MX", "A", "AAAA"];
+        let needed = ["MX", "A", "AAAA", "TLSA", "DNSKEY", "DS"];
         let never_answered = |l: &&&Lookup| {
             let again = self.of(&host(&l.name), &[&l.rtype]);
-            !answers(l) && !again.iter().any(|l| answers(l))
+            !answers(l) && (l.error == Some(LookupError::Bogus) || !again.iter().any(|l| answers(l)))
         };
         let needs = |l: &&&Lookup| needed.iter().any(|r| l.rtype.eq_ignore_ascii_case(r));
         self.lookups.iter().filter(needs).filter(never_answered).copied().collect()

@@ -43,7 +43,7 @@ impl Clean {
             until: own().filter(|t| !t.counted()).map(|t| t.until).min(),
             windows: windows(own()),
             neutral_failed: trials.iter().filter(|t| t.role == Role::Neutral && t.failed()).map(|t| t.weight).sum(),
-            notes: dns::exchangers_without_address(case),
+            notes: dns::exchangers_not_probed(case),
         })
     }
 }
@@ -64,7 +64,7 @@ fn nothing_tried(case: &Case<'_>) -> Diagnosis {
 /// What belongs beside other diagnoses: exchangers that have no address.
 pub(super) fn beside(case: &Case<'_>, diagnoses: &mut [Diagnosis]) {
     if let Some(first) = diagnoses.first_mut() {
-        first.notes.extend(dns::exchangers_without_address(case));
+        first.notes.extend(dns::exchangers_not_probed(case));
     }
 }
 

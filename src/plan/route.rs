@@ -1,8 +1,10 @@
 //! What a plan is made from beside the probe: where the mail goes, and where we speak from.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::address::{EhloName, Host};
+use crate::dane::Dane;
 use crate::record::Role;
 use crate::smtp::fault::Fault;
 
@@ -40,4 +42,6 @@ pub struct Exchanger {
     /// Why it has no addresses.
     pub fault: Option<Fault>,
     pub notes: Vec<String>,
+    /// What DANE asks of sessions with it; None where it was not looked up.
+    pub dane: Option<Arc<Dane>>,
 }

@@ -184,6 +184,7 @@ mod tests {
             addresses: vec![IpAddr::from([127, 1, 0, n])],
             fault: None,
             notes: vec![],
+            dane: None,
         };
         let route = Route {
             role: Role::Target,

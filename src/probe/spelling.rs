@@ -6,9 +6,7 @@ use std::str::FromStr;
 
 use super::HostSpec;
 use crate::address::Host;
-use crate::smtp::session::TlsLevel;
 use crate::stage::Stage;
-use crate::words::UnknownWord;
 
 impl FromStr for HostSpec {
     type Err = InvalidHost;
@@ -93,18 +91,6 @@ impl fmt::Display for InvalidStop {
 }
 
 impl std::error::Error for InvalidStop {}
-
-/// Reads a TLS level that this version has.
-///
-/// # Errors
-///
-/// An unknown word, and `dane`.
-pub fn tls(text: &str) -> Result<TlsLevel, String> {
-    if text == "dane" {
-        return Err("\"dane\" is not available in this version: wanted \"verify\" at most".to_owned());
-    }
-    text.parse().map_err(|unknown: UnknownWord| unknown.to_string())
-}
 
 fn short(text: &str) -> String {
     text.chars().take(120).collect()

@@ -174,6 +174,13 @@ pub struct Tls {
     /// The chain as sent: subject and issuer of each certificate, the leaf first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub chain: Vec<String>,
+    /// The TLSA record that vouches for the certificate, as a zone file has it. Absent where none
+    /// does or none was looked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dane: Option<String>,
+    /// Why none of the TLSA records does. Absent where one does or none was looked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dane_problem: Option<String>,
 }
 
 words! {

@@ -67,7 +67,8 @@ pub fn command(session: &Session, tls: TlsLevel) -> Option<String> {
     if session.until > Stage::Ehlo {
         let flags: &[&str] = match tls {
             TlsLevel::Off => &[],
-            TlsLevel::Opportunistic => &["-tlso"],
+            // It knows no DANE.
+            TlsLevel::Opportunistic | TlsLevel::Dane => &["-tlso"],
             TlsLevel::Require => &["-tls"],
             TlsLevel::Verify => &["-tls", "--tls-verify"],
         };

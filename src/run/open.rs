@@ -16,6 +16,7 @@ use super::Clock;
 use super::dispatch::Execute;
 use crate::address::Host;
 use crate::auth::Signer;
+use crate::dane::Dane;
 use crate::drive::{Trace, Wire, drive, turned};
 use crate::outcome::{Ending, Outcome};
 use crate::plan::Attempt;
@@ -25,7 +26,7 @@ use crate::smtp::dialog::Dialog;
 use crate::smtp::fault::Fault;
 use crate::smtp::session::{Answer, Learned, Session, Step, TlsLevel};
 use crate::stage::Stage;
-use crate::wire::{self, ConnectFault, Stream, TlsFault, Trust};
+use crate::wire::{self, ConnectFault, Expected, Must, Stream, TlsFault, Trust};
 
 /// Opens sessions, and writes their dialogs down where wanted.
 #[derive(Clone)]
@@ -99,9 +100,13 @@ impl Opener {
             Step { stage: Stage::Connect, answer: Answer::Established, passed: true, took: begun.elapsed() };
         let stream = Stream::plain(tcp);
         let bound = source.or_else(|| stream.local_addr().map(|local| local.ip()));
-        let must_verify = script.tls == TlsLevel::Verify;
+        let must = match script.tls {
+            TlsLevel::Off | TlsLevel::Opportunistic | TlsLevel::Require => Must::Nothing,
+            TlsLevel::Verify => Must::Hold,
+            TlsLevel::Dane => Must::BeVouchedFor,
+        };
         let name = attempt.mx.as_deref().and_then(|mx| mx.parse().ok());
-        let mut line = Line { stream, name, trust: self.trust.clone(), must_verify, tls: None };
+        let mut line = Line { stream, name, dane: attempt.dane.clone(), trust: self.trust.clone(), must, tls: None };
         let mut trace = self.transcript.then(|| Trace::new(vec![title(&attempt, bound)], settings(&attempt)));
 
         let session = Session::new(script, Instant::now().into());
@@ -118,15 +123,21 @@ struct Line {
     stream: Stream,
     /// The name that the certificate should have.
     name: Option<Host>,
+    dane: Option<Arc<Dane>>,
     trust: Trust,
-    must_verify: bool,
+    must: Must,
     /// What the handshake showed.
     tls: Option<record::Tls>,
 }
 
 impl Wire for Line {
     async fn upgrade(&mut self) -> Result<(), Fault> {
-        let shaken = self.stream.upgrade(self.name.as_ref(), &self.trust, self.must_verify).await;
+        let dane = match self.dane.as_deref() {
+            Some(Dane::Wanted(records)) => Some(records),
+            _ => None,
+        };
+        let expected = Expected { host: self.name.as_ref(), dane, must: self.must };
+        let shaken = self.stream.upgrade(&expected, &self.trust).await;
         self.tls = shaken.seen;
         shaken.outcome.map_err(|fault| match fault {
             TlsFault::Closed => Fault::Closed,

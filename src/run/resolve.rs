@@ -8,11 +8,13 @@ use futures_util::future::join_all;
 
 use super::RunError;
 use crate::address::{EhloName, Host};
+use crate::dane::Dane;
 use crate::dns::{self, Dns};
 use crate::plan::{Exchanger, Route, Source};
 use crate::probe::{HostSpec, Probe};
 use crate::record::Role;
 use crate::smtp::fault::{Fault, LookupError};
+use crate::smtp::session::TlsLevel;
 use crate::source;
 use crate::wire;
 
@@ -22,12 +24,13 @@ pub(super) struct Resolved {
     pub(super) sources: Vec<Source>,
 }
 
-/// Looks everything up, all probes at once.
-pub(super) async fn resolve(probes: &[Arc<Probe>], dns: &Dns) -> Result<Vec<Resolved>, RunError> {
+/// Looks everything up, all probes at once; TLSA records where sessions go by them, or if they are
+/// wanted in any case.
+pub(super) async fn resolve(probes: &[Arc<Probe>], dns: &Dns, dane: bool) -> Result<Vec<Resolved>, RunError> {
     let mut tasks = Vec::new();
     for probe in probes {
         let (probe, dns) = (Arc::clone(probe), dns.clone());
-        tasks.push(tokio::spawn(async move { one(&probe, &dns).await }));
+        tasks.push(tokio::spawn(async move { one(&probe, &dns, dane).await }));
     }
     let mut all = Vec::new();
     for task in tasks {
@@ -36,12 +39,16 @@ pub(super) async fn resolve(probes: &[Arc<Probe>], dns: &Dns) -> Result<Vec<Reso
     Ok(all)
 }
 
-async fn one(probe: &Probe, dns: &Dns) -> Result<Resolved, RunError> {
+async fn one(probe: &Probe, dns: &Dns, dane: bool) -> Result<Resolved, RunError> {
     let target = async {
-        match &probe.target.domain {
+        let mut route = match &probe.target.domain {
             Some(domain) if probe.target.hosts.is_empty() => route(Role::Target, domain, dns).await,
             domain => hosts(domain.clone(), &probe.target.hosts, dns).await,
+        };
+        if dane || probe.tls == TlsLevel::Dane {
+            look_up_tlsa(&mut route, probe, dns).await;
         }
+        route
     };
     let controls =
         async { join_all(probe.target.control.iter().map(|domain| route(Role::Control, domain, dns))).await };
@@ -83,7 +90,35 @@ fn exchanger(found: dns::Exchanger) -> Exchanger {
         Ok(addresses) => (addresses, None),
         Err(error) => (Vec::new(), Some(Fault::Dns(error))),
     };
-    Exchanger { name: Some(found.name.to_string()), preference: found.preference, addresses, fault, notes }
+    let name = Some(found.name.to_string());
+    Exchanger { name, preference: found.preference, addresses, fault, notes, dane: None }
+}
+
+/// What DANE asks of sessions with each exchanger. One of which that cannot be told is none to send
+/// to, where DANE is gone by (RFC 7672, section 2.1.2).
+async fn look_up_tlsa(route: &mut Route, probe: &Probe, dns: &Dns) {
+    let by_mx = route.domain.as_ref().filter(|_| route.exchangers.iter().any(|e| e.preference.is_some()));
+    let (mut named, mut hosts): (Vec<&mut Exchanger>, Vec<Host>) = (Vec::new(), Vec::new());
+    for exchanger in route.exchangers.iter_mut().filter(|exchanger| !exchanger.addresses.is_empty()) {
+        match exchanger.name.as_deref().and_then(|name| name.parse().ok()) {
+            Some(host) => {
+                hosts.push(host);
+                named.push(exchanger);
+            }
+            None => exchanger.dane = Some(Arc::new(Dane::Absent("an address has no TLSA records".to_owned()))),
+        }
+    }
+    if hosts.is_empty() {
+        return;
+    }
+    let found = dns.dane(by_mx, &hosts, probe.target.port).await;
+    for (exchanger, dane) in named.into_iter().zip(found) {
+        if let (Dane::Unknown(error, what), TlsLevel::Dane) = (&dane, probe.tls) {
+            exchanger.fault = Some(Fault::NoDane(*error, what.clone()));
+            exchanger.addresses.clear();
+        }
+        exchanger.dane = Some(Arc::new(dane));
+    }
 }
 
 /// The hosts given in place of an MX set.
@@ -92,7 +127,8 @@ async fn hosts(domain: Option<Host>, hosts: &[HostSpec], dns: &Dns) -> Route {
     for host in hosts {
         exchangers.push(match host {
             HostSpec::Address(address) => {
-                Exchanger { name: None, preference: None, addresses: vec![*address], fault: None, notes: Vec::new() }
+                let addresses = vec![*address];
+                Exchanger { name: None, preference: None, addresses, fault: None, notes: Vec::new(), dane: None }
             }
             HostSpec::Name(name) => {
                 let dns::Resolved { addresses, notes } = dns.addresses(name).await;

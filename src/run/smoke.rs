@@ -14,14 +14,14 @@ use super::resolve::Resolved;
 use crate::auth::Signer;
 use crate::drive::turned;
 use crate::gate::{self, Ground};
-use crate::preflight::{self, Room};
+use crate::preflight::{self, Before, Room};
 use crate::probe::Dkim;
 use crate::record::{Check, CheckName, CheckResult, Diagnosis, Gate, Role, Session};
 
 /// The checks, under way.
 pub(super) struct Preflight {
     rooms: Vec<Room>,
-    checks: JoinHandle<Vec<Vec<Check>>>,
+    before: JoinHandle<Vec<Before>>,
     cancel: watch::Receiver<bool>,
 }
 
@@ -45,26 +45,29 @@ impl Preflight {
             })
             .collect();
         let theirs = rooms.clone();
-        let checks = tokio::spawn(async move { join_all(theirs.iter().map(preflight::before)).await });
-        Self { rooms, checks, cancel }
+        let before = tokio::spawn(async move { join_all(theirs.iter().map(preflight::before)).await });
+        Self { rooms, before, cancel }
     }
 
     /// All checks, those too that only the sessions make possible.
     pub(super) async fn finish(&mut self, run: &str, sessions: &[Session]) -> Vec<Check> {
-        let checks = tokio::select! {
+        let before = tokio::select! {
             biased;
             () = turned(&mut self.cancel) => Err("cancelled".to_owned()),
-            checks = &mut self.checks => checks.map_err(|e| format!("a check broke off: {e}")),
+            before = &mut self.before => before.map_err(|e| format!("a check broke off: {e}")),
         };
-        let mut all = match checks {
-            Ok(checks) => {
-                let after =
-                    self.rooms.iter().zip(&checks).map(|(room, checks)| preflight::after(room, checks, sessions));
-                let after: Vec<_> = after.collect();
-                checks.into_iter().zip(after).flat_map(|(before, after)| [before, after].concat()).collect()
+        let mut all = match before {
+            Ok(before) => {
+                let rooms = self.rooms.iter().zip(before);
+                rooms
+                    .flat_map(|(room, before)| {
+                        let after = preflight::after(room, &before, sessions);
+                        [before.checks, after].concat()
+                    })
+                    .collect()
             }
             Err(why) => {
-                self.checks.abort();
+                self.before.abort();
                 // No source is sound by checks that were not made.
                 CheckName::OURS.map(|check| Check::new(check, CheckResult::Unknown, why.clone())).to_vec()
             }

@@ -224,6 +224,10 @@ impl<W: io::Write> Ticket<'_, W> {
         if let Some(reason) = &whole.reason {
             writeln!(self.out, "{}\n", self.inline(reason))?;
         }
+        if !sheet.passed.is_empty() {
+            let passed: Vec<&str> = sheet.passed.iter().map(|check| check.as_str()).collect();
+            writeln!(self.out, "Passed by all: {}\n", passed.join(", "))?;
+        }
         let heads: Vec<&str> = sheet.columns.iter().map(|column| column.name()).collect();
         writeln!(self.out, "| source | {} | verdict |\n|{}", heads.join(" | "), " --- |".repeat(heads.len() + 2))?;
         for row in &sheet.rows {

@@ -60,6 +60,7 @@ fn sessions<W: io::Write>(paper: &mut Paper<W>, recording: &Recording, detail: D
     if !alone {
         timing::timing(paper, recording)?;
         timing::tls(paper, recording)?;
+        timing::dane(paper, recording)?;
     }
     Ok(())
 }

@@ -16,6 +16,8 @@ pub(super) struct Sheet<'a> {
     pub(super) whole: &'a Gate,
     pub(super) columns: Vec<Column>,
     pub(super) rows: Vec<Row<'a>>,
+    /// The checks that every source passed: they have no column.
+    pub(super) passed: Vec<CheckName>,
     /// In the order of the columns.
     pub(super) findings: Vec<Finding>,
 }
@@ -107,6 +109,18 @@ fn sheet<'a>(recording: &'a Recording, whole: &'a Gate) -> Sheet<'a> {
     columns.extend(sessions.iter().filter_map(|session| column(session)));
     columns.sort_unstable();
     columns.dedup();
+    let (of_checks, of_sessions, sources) = (&checks, &sessions, &gates);
+    let marks = |column: Column| {
+        sources.iter().filter_map(move |g| Some(mark(column, g.source?, of_checks, of_sessions, whole)))
+    };
+    let passed: Vec<CheckName> = columns
+        .iter()
+        .filter_map(|&column| match column {
+            Column::Check(name) if marks(column).all(|mark| mark == Mark::Check(CheckResult::Pass)) => Some(name),
+            _ => None,
+        })
+        .collect();
+    columns.retain(|column| !matches!(column, Column::Check(name) if passed.contains(name)));
     let rows = gates.iter().filter_map(|gate| {
         let source = gate.source?;
         let marks = columns.iter().map(|column| mark(*column, source, &checks, &sessions, whole)).collect();
@@ -115,7 +129,7 @@ fn sheet<'a>(recording: &'a Recording, whole: &'a Gate) -> Sheet<'a> {
     let rows = rows.collect();
     let mut findings = by_checks(&checks, whole);
     findings.extend(by_sessions(&sessions, &gates, &recording.diagnoses));
-    Sheet { domain, whole, columns, rows, findings }
+    Sheet { domain, whole, columns, rows, passed, findings }
 }
 
 fn column(session: &Session) -> Option<Column> {

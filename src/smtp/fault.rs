@@ -19,6 +19,8 @@ pub enum Fault {
     Local(String),
     /// The server's bytes were no reply.
     Malformed(Malformed),
+    /// Whether DANE asks for TLS could not be told (RFC 7672, section 2.1.2): what was looked up.
+    NoDane(LookupError, String),
     /// An address of the envelope needs SMTPUTF8, which the server does not offer.
     NoSmtpUtf8,
     /// A positive reply that makes no sense here, such as a 250 to `DATA`.
@@ -52,6 +54,9 @@ impl fmt::Display for Fault {
             Self::Malformed(malformed) => {
                 let Malformed { why, line } = malformed;
                 write!(f, "{why}: {:?}", String::from_utf8_lossy(&line[..line.len().min(120)]))
+            }
+            Self::NoDane(error, what) => {
+                write!(f, "DANE: {what}: {error}; a sender that goes by DANE keeps its mail for later")
             }
             Self::NoSmtpUtf8 => f.write_str("an address needs SMTPUTF8, which the server does not offer"),
             Self::OutOfPlace(reply) => write!(f, "{} makes no sense here", reply.code),
@@ -87,5 +92,13 @@ words! {
         Unreachable = "unreachable",
         /// DNSSEC validation failed.
         Bogus = "bogus",
+    }
+}
+
+impl LookupError {
+    /// Whether it is an answer: that there is nothing.
+    #[must_use]
+    pub const fn is_denial(self) -> bool {
+        matches!(self, Self::Nxdomain | Self::Nodata)
     }
 }

@@ -39,5 +39,8 @@ words! {
         Require = "require",
         /// The certificate must hold: chain, dates and name.
         Verify = "verify",
+        /// Where signed TLSA records ask for it, the certificate must be one of theirs; elsewhere as
+        /// opportunistic (RFC 7672). The plan knows which holds and says so in the script.
+        Dane = "dane",
     }
 }

@@ -240,7 +240,7 @@ impl Session {
         match self.script.tls {
             TlsLevel::Off => false,
             TlsLevel::Opportunistic => ehlo::offers(ehlo, "STARTTLS"),
-            TlsLevel::Require | TlsLevel::Verify => true,
+            TlsLevel::Require | TlsLevel::Verify | TlsLevel::Dane => true,
         }
     }
 

@@ -16,6 +16,8 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate, X509Version};
 use x509_parser::public_key::PublicKey;
 
+use super::dane;
+use crate::dane::Records;
 use crate::record;
 
 /// Entries of the leaf's names that are kept.
@@ -37,6 +39,8 @@ pub(super) struct Checks<'a> {
     pub(super) now: UnixTime,
     /// Whether the peer proved that it holds the key; null = the handshake did not get so far.
     pub(super) possession: Option<&'a Result<(), Error>>,
+    /// The TLSA records of the peer, where they are wanted.
+    pub(super) dane: Option<&'a Records>,
 }
 
 /// The record of a chain as sent, the leaf first; `version` and `cipher` are the caller's to fill.
@@ -48,6 +52,10 @@ pub(super) fn describe(certificates: &[CertificateDer<'_>], checks: &Checks<'_>)
     let leaf = parsed.first().and_then(Option::as_ref);
     let names = leaf.map(dns_names).unwrap_or_default();
     let problems = problems(certificates, leaf, &names, checks);
+    let vouched = checks.dane.map(|records| {
+        let record = dane::vouched(records, certificates, &names, checks)?;
+        unproven(leaf, checks).map_or(Ok(record), Err)
+    });
     record::Tls {
         version: None,
         cipher: None,
@@ -57,6 +65,8 @@ pub(super) fn describe(certificates: &[CertificateDer<'_>], checks: &Checks<'_>)
         issuer: leaf.map(|leaf| cut(&leaf.issuer().to_string())),
         not_after: leaf.and_then(|leaf| Timestamp::from_second(leaf.validity().not_after.timestamp()).ok()),
         chain: parsed.iter().take(LONGEST_CHAIN).map(|certificate| link(certificate.as_ref())).collect(),
+        dane: vouched.as_ref().and_then(|vouched| vouched.as_ref().ok()).map(ToString::to_string),
+        dane_problem: vouched.and_then(Result::err),
     }
 }
 
@@ -73,10 +83,10 @@ fn problems(
         let [from, until] = [&leaf.validity().not_before, &leaf.validity().not_after].map(ASN1Time::timestamp);
         let now = i64::try_from(checks.now.as_secs()).unwrap_or(i64::MAX);
         if now < from {
-            problems.push(format!("not valid before {}", date(from)));
+            problems.push(format!("not valid before {}", seconds(from)));
         }
         if now > until {
-            problems.push(format!("expired since {}", date(until)));
+            problems.push(format!("expired since {}", seconds(until)));
         }
         // So that the leaf's dates do not hide what else is wrong with the chain.
         let nearest = now.clamp(from, until.max(from));
@@ -106,13 +116,18 @@ fn problems(
             _ => format!("not a certificate that can be checked: {}", reason(&error)),
         }),
     }
-    let unproven = match checks.possession {
-        Some(Ok(())) => None,
-        Some(Err(error)) => Some(possession_problem(error, leaf)),
-        None => Some("the handshake broke off before".to_owned()),
-    };
-    problems.extend(unproven.map(|why| format!("key possession not proven: {why}")));
+    problems.extend(unproven(leaf, checks));
     problems
+}
+
+/// Why the certificate says nothing about whoever showed it.
+fn unproven(leaf: Option<&X509Certificate<'_>>, checks: &Checks<'_>) -> Option<String> {
+    let why = match checks.possession {
+        Some(Ok(())) => return None,
+        Some(Err(error)) => possession_problem(error, leaf),
+        None => "the handshake broke off before".to_owned(),
+    };
+    Some(format!("key possession not proven: {why}"))
 }
 
 fn is_about_dates(error: &Error) -> bool {
@@ -120,7 +135,7 @@ fn is_about_dates(error: &Error) -> bool {
     matches!(error, Error::InvalidCertificate(ExpiredContext { .. } | NotValidYetContext { .. }))
 }
 
-fn chain_problem(error: &Error, leaf: Option<&X509Certificate<'_>>, roots: &RootCertStore) -> String {
+pub(super) fn chain_problem(error: &Error, leaf: Option<&X509Certificate<'_>>, roots: &RootCertStore) -> String {
     let self_signed = leaf.is_some_and(|leaf| leaf.subject().as_raw() == leaf.issuer().as_raw());
     let Error::InvalidCertificate(error) = error else { return reason(error) };
     match error {
@@ -138,11 +153,10 @@ fn chain_problem(error: &Error, leaf: Option<&X509Certificate<'_>>, roots: &Root
             format!("unknown issuer {issuer:?}, or a link of the chain is missing")
         }
         CertificateError::ExpiredContext { not_after, .. } => {
-            format!("an issuer's certificate expired {}", date(i64::try_from(not_after.as_secs()).unwrap_or(i64::MAX)))
+            format!("an issuer's certificate expired {}", date(*not_after))
         }
         CertificateError::NotValidYetContext { not_before, .. } => {
-            let from = date(i64::try_from(not_before.as_secs()).unwrap_or(i64::MAX));
-            format!("an issuer's certificate is not valid before {from}")
+            format!("an issuer's certificate is not valid before {}", date(*not_before))
         }
         CertificateError::Revoked => "revoked".to_owned(),
         CertificateError::BadSignature => "a signature in the chain is wrong, or its key too weak".to_owned(),
@@ -158,7 +172,7 @@ fn chain_problem(error: &Error, leaf: Option<&X509Certificate<'_>>, roots: &Root
     }
 }
 
-fn name_problem(names: &[String], wanted: &ServerName<'_>) -> String {
+pub(super) fn name_problem(names: &[String], wanted: &ServerName<'_>) -> String {
     let wanted = match wanted {
         ServerName::IpAddress(ip) => IpAddr::from(*ip).to_string(),
         name => name.to_str().into_owned(),
@@ -210,8 +224,12 @@ fn link(certificate: Option<&X509Certificate<'_>>) -> String {
     )
 }
 
-fn date(seconds: i64) -> String {
-    Timestamp::from_second(seconds).map_or_else(|_| "a time beyond reckoning".to_owned(), |at| at.to_string())
+pub(super) fn date(at: UnixTime) -> String {
+    seconds(i64::try_from(at.as_secs()).unwrap_or(i64::MAX))
+}
+
+fn seconds(at: i64) -> String {
+    Timestamp::from_second(at).map_or_else(|_| "a time beyond reckoning".to_owned(), |at| at.to_string())
 }
 
 fn cut(text: &str) -> String {
@@ -231,7 +249,7 @@ mod tests {
         let mut roots = RootCertStore::empty();
         roots.add(good.der().clone()).unwrap();
         let now = UnixTime::since_unix_epoch(Duration::from_hours(500_000));
-        let checks = Checks { roots: &roots, algorithms, peer: &peer, now, possession: Some(&Ok(())) };
+        let checks = Checks { roots: &roots, algorithms, peer: &peer, now, possession: Some(&Ok(())), dane: None };
         let seen = |der: Vec<u8>| describe(&[CertificateDer::from(der)], &checks);
         assert_eq!(seen(good.der().to_vec()).problem, None);
         for i in 0..good.der().len() {

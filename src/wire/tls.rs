@@ -25,6 +25,7 @@ use tokio_rustls::client::TlsStream;
 use super::certificate::{self, Checks};
 use super::fault::TlsFault;
 use crate::address::Host;
+use crate::dane::Records;
 use crate::record;
 
 /// What came of a handshake.
@@ -33,6 +34,29 @@ pub struct Handshake {
     /// What was seen, also of a handshake that failed after the certificate.
     pub seen: Option<record::Tls>,
     pub outcome: Result<(), TlsFault>,
+}
+
+/// What is expected of a server's certificate.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Expected<'a> {
+    /// The name that it should have and that is sent as SNI; null = the peer's address is expected
+    /// in it and no SNI is sent.
+    pub host: Option<&'a Host>,
+    /// The server's TLSA records, where it is held against them. Their base takes the host's place.
+    pub dane: Option<&'a Records>,
+    pub must: Must,
+}
+
+/// What a certificate must be for the handshake to be no fault.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Must {
+    /// Any will do.
+    #[default]
+    Nothing,
+    /// Chain, dates and name hold.
+    Hold,
+    /// One of the TLSA records vouches for it.
+    BeVouchedFor,
 }
 
 /// What certificates are checked against. Clones share it.
@@ -85,15 +109,16 @@ pub struct TrustError(String);
 /// Shakes hands over a connection in the clear. The stream comes back where it is under TLS.
 pub(super) async fn handshake(
     tcp: TcpStream,
-    host: Option<&Host>,
+    expected: &Expected<'_>,
     trust: &Trust,
-    must_verify: bool,
 ) -> (Option<TlsStream<Heard>>, Handshake) {
+    let host = expected.dane.map(|records| &records.base).or(expected.host);
     let peer = match peer_name(&tcp, host) {
         Ok(peer) => peer,
         Err(fault) => return (None, Handshake { seen: None, outcome: Err(fault) }),
     };
-    let witness = Arc::new(Witness { trust: trust.clone(), seen: Mutex::default() });
+    let dane = expected.dane.cloned();
+    let witness = Arc::new(Witness { trust: trust.clone(), dane, seen: Mutex::default() });
     let config = match config(trust, &witness) {
         Ok(config) => config,
         Err(e) => return (None, Handshake { seen: None, outcome: Err(TlsFault::Other(e.to_string())) }),
@@ -107,10 +132,12 @@ pub(super) async fn handshake(
             seen.cipher = session
                 .negotiated_cipher_suite()
                 .map(|suite| suite.suite().as_str().map_or_else(|| format!("{:?}", suite.suite()), str::to_owned));
-            let outcome = match &seen.problem {
-                Some(problem) if must_verify => Err(TlsFault::Unverified(problem.clone())),
-                _ => Ok(()),
+            let problem = match expected.must {
+                Must::Nothing => None,
+                Must::Hold => seen.problem.clone(),
+                Must::BeVouchedFor => seen.dane_problem.as_ref().map(|problem| format!("DANE: {problem}")),
             };
+            let outcome = problem.map_or(Ok(()), |problem| Err(TlsFault::Unverified(problem)));
             (Some(stream), Handshake { seen: Some(seen), outcome })
         }
         Err((e, heard)) => {
@@ -165,6 +192,7 @@ impl AsyncWrite for Heard {
 #[derive(Debug)]
 struct Witness {
     trust: Trust,
+    dane: Option<Records>,
     seen: Mutex<Option<Seen>>,
 }
 
@@ -198,6 +226,7 @@ impl Witness {
             peer: &seen.peer,
             now: seen.now,
             possession: seen.possession.as_ref(),
+            dane: self.dane.as_ref(),
         };
         Some(certificate::describe(&seen.certificates, &checks))
     }

@@ -104,6 +104,7 @@ impl World {
             ledger: Box::new(RunLedger::default()),
             catalog: Catalog::built_in(),
             seed: options.seed.unwrap(),
+            dane: verb == "smoke",
             dry_run: options.dry_run,
             transcript: options.transcript,
             simulated: true,

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::Alert;
-use super::values::{Clean, Cron, Failing, Ip, Line, OneOrMore, Pause, Period, Read, Share, Stop, Tls, Url, Whole};
+use super::values::{Clean, Cron, Failing, Ip, Line, OneOrMore, Pause, Period, Read, Share, Stop, Url, Whole};
 use crate::address::{EhloName, Host, Mailbox, Sender};
 use crate::limits::Rate;
 use crate::probe::conflict::Setting;
@@ -16,6 +16,7 @@ use crate::probe::layer::{GateLayer, LimitsLayer, ProbeLayer};
 use crate::probe::{Dkim, Expect, HostSpec, Schedule};
 use crate::record::CheckName;
 use crate::smtp::reply::{Code, Enhanced};
+use crate::smtp::session::TlsLevel;
 use crate::source::SourceSpec;
 use crate::stage::Stage;
 
@@ -69,7 +70,7 @@ struct EnvelopeTable {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 struct SessionTable {
     until: Option<Spanned<Read<Stop>>>,
-    tls: Option<Read<Tls>>,
+    tls: Option<Read<TlsLevel>>,
     timeout: BTreeMap<Stage, Read<Period>>,
 }
 
@@ -212,7 +213,7 @@ impl Document {
             to: envelope.to.map(|to| to.into_inner().0).unwrap_or_default(),
             owned: bare(envelope.owned),
             until: session.until.map(|until| until.into_inner().0.0),
-            tls: session.tls.map(|Read(Tls(level))| level),
+            tls: session.tls.map(|Read(level)| level),
             timeouts: session.timeout.into_iter().map(|(stage, Read(Period(time)))| (stage, time)).collect(),
             send: message.send.map(Spanned::into_inner),
             body: message.body.map(|path| directory.join(path.into_inner())),

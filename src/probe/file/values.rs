@@ -10,7 +10,6 @@ use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Unexpected, Visitor
 
 use crate::duration;
 use crate::probe::spelling;
-use crate::smtp::session::TlsLevel;
 use crate::stage::Stage;
 
 /// A value written as a string, read by its own type.
@@ -99,18 +98,6 @@ impl FromStr for Stop {
 
     fn from_str(text: &str) -> Result<Self, spelling::InvalidStop> {
         spelling::stop(text).map(Self)
-    }
-}
-
-/// A TLS level that this version has.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Tls(pub(super) TlsLevel);
-
-impl FromStr for Tls {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        spelling::tls(text).map(Self)
     }
 }
 

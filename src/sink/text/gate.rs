@@ -26,18 +26,23 @@ pub(super) fn gate<W: io::Write>(paper: &mut Paper<W>, recording: &Recording, de
 }
 
 fn table<W: io::Write>(paper: &mut Paper<W>, sheet: &Sheet<'_>) -> io::Result<()> {
-    let mut head = vec![piece(DIM, "source")];
+    let mut head = vec![piece(DIM, "source"), piece(DIM, "verdict")];
     head.extend(sheet.columns.iter().map(|column| piece(DIM, column.name())));
-    head.push(piece(DIM, "verdict"));
     let mut rows = vec![head];
     for row in &sheet.rows {
-        let mut line = vec![piece(PLAIN, row.source.to_string())];
+        let verdict = piece(of_verdict(row.gate.verdict), called(row.gate));
+        let mut line = vec![piece(PLAIN, row.source.to_string()), verdict];
         line.extend(row.marks.iter().map(|mark| piece(of_mark(*mark), mark.text())));
-        line.push(piece(of_verdict(row.gate.verdict), called(row.gate)));
         rows.push(line);
     }
     paper.blank()?;
-    paper.table(&rows, 1)
+    if !sheet.passed.is_empty() {
+        let passed: Vec<&str> = sheet.passed.iter().map(|check| check.as_str()).collect();
+        let whom = if sheet.rows.len() == 1 { "" } else { " by all" };
+        paper.flow(piece(GOOD, format!("passed{whom}: ")), PLAIN, &passed.join(", "))?;
+        paper.blank()?;
+    }
+    paper.table(&rows, 0)
 }
 
 fn findings<W: io::Write>(paper: &mut Paper<W>, findings: &[Finding]) -> io::Result<()> {

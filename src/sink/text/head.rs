@@ -141,7 +141,14 @@ fn plan(recording: &Recording) -> String {
 /// Lookups that failed, in words.
 fn lookups<W: io::Write>(paper: &mut Paper<W>, recording: &Recording) -> io::Result<()> {
     for lookup in &recording.lookups {
-        let Some(error) = lookup.error.filter(|&e| e != LookupError::Nodata || lookup.rtype == "MX") else { continue };
+        // That there are none of them is an answer like any other.
+        let optional = !matches!(&*lookup.rtype, "MX" | "A" | "AAAA" | "PTR");
+        let is_news = |error: &LookupError| match error {
+            LookupError::Nodata => lookup.rtype == "MX",
+            LookupError::Nxdomain => !optional,
+            _ => true,
+        };
+        let Some(error) = lookup.error.filter(is_news) else { continue };
         let what = match error {
             LookupError::Nxdomain => "the name does not exist",
             LookupError::Nodata => "no such record",

@@ -64,7 +64,10 @@ fn stage<W: io::Write>(paper: &mut Paper<W>, session: &Session, step: &Step) -> 
         (None, true) => (GOOD, format!("certificate verified{until}")),
         (None, false) => (WARN, format!("certificate not verified{until}")),
     };
-    paper.flow(piece(PLAIN, " ".repeat(27)), style, &facts)
+    paper.flow(piece(PLAIN, " ".repeat(27)), style, &facts)?;
+    let dane = tls.dane.as_ref().map(|record| (GOOD, format!("vouched for by the TLSA record {record}")));
+    let dane = dane.or_else(|| tls.dane_problem.as_ref().map(|why| (WARN, format!("DANE: {why}"))));
+    dane.map_or(Ok(()), |(style, facts)| paper.flow(piece(PLAIN, " ".repeat(27)), style, &facts))
 }
 
 /// The reply that ended the session, beside its stage where it is one short line.

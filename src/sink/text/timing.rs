@@ -6,7 +6,7 @@ use std::io;
 use jiff::Timestamp;
 
 use super::paper::{DIM, PLAIN, Paper, WARN, piece};
-use crate::record::Tls;
+use crate::record::{Session, Tls};
 use crate::sink::faults::sessions;
 use crate::sink::recording::Recording;
 use crate::sink::timing::timings;
@@ -64,6 +64,35 @@ pub(super) fn tls<W: io::Write>(paper: &mut Paper<W>, recording: &Recording) -> 
         paper.flow(piece(DIM, "TLS       "), PLAIN, &text)?;
     }
     Ok(())
+}
+
+/// How many certificates TLSA records vouch for, and why others were asked for less.
+pub(super) fn dane<W: io::Write>(paper: &mut Paper<W>, recording: &Recording) -> io::Result<()> {
+    let tls = || recording.sessions.iter().filter_map(|session| session.tls.as_ref());
+    let vouched = tls().filter(|tls| tls.dane.is_some()).count();
+    let mut problems: BTreeMap<&str, u64> = BTreeMap::new();
+    for why in tls().filter_map(|tls| tls.dane_problem.as_deref()).chain(recording.sessions.iter().filter_map(no_dane))
+    {
+        *problems.entry(why).or_default() += 1;
+    }
+    if vouched == 0 && problems.is_empty() {
+        return Ok(());
+    }
+    paper.blank()?;
+    if vouched > 0 {
+        let text = format!("a TLSA record vouches for the certificate: {}", sessions(vouched as u64));
+        paper.flow(piece(DIM, "DANE      "), PLAIN, &text)?;
+    }
+    for (why, count) in problems {
+        paper.flow(piece(DIM, "DANE      "), WARN, &format!("{why} ({})", sessions(count)))?;
+    }
+    Ok(())
+}
+
+/// Why a session that went by DANE found nothing to go by.
+fn no_dane(session: &Session) -> Option<&str> {
+    let detail = session.detail.as_deref().filter(|_| session.notes.iter().any(|note| note == "no-dane"))?;
+    detail.split("; ").find_map(|part| part.strip_prefix("no DANE: "))
 }
 
 /// `TLSv1.3 TLS13_AES_256_GCM_SHA384`.
