@@ -69,7 +69,7 @@ fn policies() {
         let policy = mta_sts::Policy::parse(text.as_bytes());
         let found = match &policy {
             Ok(mta_sts::Policy { mode, max_age, mx }) => {
-                let mx = mx.iter().map(|pattern| format!(" {pattern}")).collect::<String>();
+                let mx = mx.iter().fold(String::new(), |text, pattern| format!("{text} {pattern}"));
                 format!("{mode} {}{mx}", max_age.as_secs())
             }
             Err(e) => format!("error: {e}"),

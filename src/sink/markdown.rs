@@ -228,6 +228,11 @@ impl<W: io::Write> Ticket<'_, W> {
             let passed: Vec<&str> = sheet.passed.iter().map(|check| check.as_str()).collect();
             writeln!(self.out, "Passed by all: {}\n", passed.join(", "))?;
         }
+        if !sheet.common.is_empty() {
+            let common: Vec<String> =
+                sheet.common.iter().map(|(check, mark)| format!("{check} {}", mark.text())).collect();
+            writeln!(self.out, "Of all: {}\n", common.join(", "))?;
+        }
         let heads: Vec<&str> = sheet.columns.iter().map(|column| column.name()).collect();
         writeln!(self.out, "| source | {} | verdict |\n|{}", heads.join(" | "), " --- |".repeat(heads.len() + 2))?;
         for row in &sheet.rows {

@@ -18,6 +18,8 @@ pub(super) struct Sheet<'a> {
     pub(super) rows: Vec<Row<'a>>,
     /// The checks that every source passed: they have no column.
     pub(super) passed: Vec<CheckName>,
+    /// The other checks that are of all sources: they have none either.
+    pub(super) common: Vec<(CheckName, Mark)>,
     /// In the order of the columns.
     pub(super) findings: Vec<Finding>,
 }
@@ -113,14 +115,17 @@ fn sheet<'a>(recording: &'a Recording, whole: &'a Gate) -> Sheet<'a> {
     let marks = |column: Column| {
         sources.iter().filter_map(move |g| Some(mark(column, g.source?, of_checks, of_sessions, whole)))
     };
-    let passed: Vec<CheckName> = columns
-        .iter()
-        .filter_map(|&column| match column {
-            Column::Check(name) if marks(column).all(|mark| mark == Mark::Check(CheckResult::Pass)) => Some(name),
-            _ => None,
-        })
-        .collect();
-    columns.retain(|column| !matches!(column, Column::Check(name) if passed.contains(name)));
+    let (mut passed, mut common) = (Vec::new(), Vec::new());
+    columns.retain(|&column| {
+        let Column::Check(name) = column else { return true };
+        let of_all = checks.iter().filter(|check| check.check == name).all(|check| check.source.is_none());
+        match marks(column).next() {
+            _ if marks(column).all(|mark| mark == Mark::Check(CheckResult::Pass)) => passed.push(name),
+            Some(mark) if of_all => common.push((name, mark)),
+            _ => return true,
+        }
+        false
+    });
     let rows = gates.iter().filter_map(|gate| {
         let source = gate.source?;
         let marks = columns.iter().map(|column| mark(*column, source, &checks, &sessions, whole)).collect();
@@ -129,7 +134,7 @@ fn sheet<'a>(recording: &'a Recording, whole: &'a Gate) -> Sheet<'a> {
     let rows = rows.collect();
     let mut findings = by_checks(&checks, whole);
     findings.extend(by_sessions(&sessions, &gates, &recording.diagnoses));
-    Sheet { domain, whole, columns, rows, passed, findings }
+    Sheet { domain, whole, columns, rows, passed, common, findings }
 }
 
 fn column(session: &Session) -> Option<Column> {

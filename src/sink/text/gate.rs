@@ -36,12 +36,14 @@ fn table<W: io::Write>(paper: &mut Paper<W>, sheet: &Sheet<'_>) -> io::Result<()
         rows.push(line);
     }
     paper.blank()?;
-    if !sheet.passed.is_empty() {
-        let passed: Vec<&str> = sheet.passed.iter().map(|check| check.as_str()).collect();
-        let whom = if sheet.rows.len() == 1 { "" } else { " by all" };
-        paper.flow(piece(GOOD, format!("passed{whom}: ")), PLAIN, &passed.join(", "))?;
-        paper.blank()?;
+    let passed: Vec<&str> = sheet.passed.iter().map(|check| check.as_str()).collect();
+    let common: Vec<String> = sheet.common.iter().map(|(check, mark)| format!("{check} {}", mark.text())).collect();
+    for (name, style, text) in [("passed by all: ", GOOD, passed.join(", ")), ("of all: ", WARN, common.join(", "))] {
+        if !text.is_empty() {
+            paper.flow(piece(style, name), PLAIN, &text)?;
+        }
     }
+    paper.blank()?;
     paper.table(&rows, 0)
 }
 
