@@ -10,6 +10,7 @@ pub mod demo;
 pub mod diff;
 mod environment;
 pub mod explain;
+pub mod history;
 pub mod import;
 pub mod judge;
 pub mod reproduce;
@@ -28,6 +29,7 @@ use clap_complete::Shell;
 use demo::DemoArgs;
 use diff::DiffArgs;
 use explain::{ExplainArgs, ExplainFlags};
+use history::HistoryArgs;
 use import::ImportArgs;
 use judge::JudgeArgs;
 use reproduce::{ReproduceArgs, ReproduceFlags};
@@ -49,6 +51,8 @@ pub enum Command {
     Judge(JudgeArgs),
     /// Compare two recordings.
     Diff(DiffArgs),
+    /// Show what is on record.
+    History(HistoryArgs),
     /// Read errors and say what they mean.
     Explain(ExplainArgs),
     /// Turn MTA logs into evidence.
@@ -109,6 +113,7 @@ fn read(argv: Vec<OsString>, variable: &dyn Fn(&str) -> Option<OsString>) -> Res
         Verb::Reproduce(flags) => Command::Reproduce(Box::new(flags.read()?)),
         Verb::Judge(flags) => Command::Judge(flags),
         Verb::Diff(flags) => Command::Diff(flags.checked()?),
+        Verb::History(flags) => Command::History(flags),
         Verb::Explain(flags) => Command::Explain(flags.read()?),
         Verb::Import(flags) => Command::Import(flags.checked()?),
         Verb::Sim(flags) => Command::Sim(flags),
@@ -165,6 +170,9 @@ enum Verb {
     /// Say what changed between two recordings
     #[command(after_help = diff::EXAMPLES)]
     Diff(DiffArgs),
+    /// Show what is on record: runs, their sessions, incidents
+    #[command(after_help = history::EXAMPLES)]
+    History(HistoryArgs),
     /// Say what a bounce, a log line or a pasted error means, without network
     #[command(after_help = explain::EXAMPLES)]
     Explain(ExplainFlags),

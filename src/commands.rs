@@ -11,12 +11,15 @@ use crate::cli::args::Input;
 use crate::cli::{Command, Usage, completions};
 use crate::sink::Format;
 use crate::visible::visible;
+use crate::wire;
 
 mod demo;
 mod diff;
 mod explain;
+mod history;
 mod import;
 mod judge;
+mod recorded;
 mod reproduce;
 mod run;
 mod show;
@@ -32,6 +35,7 @@ pub fn execute(command: Result<Command, Usage>) -> ExitCode {
         Ok(Command::Reproduce(args)) => reproduce::reproduce(&args),
         Ok(Command::Judge(args)) => judge::judge(&args),
         Ok(Command::Diff(args)) => diff::diff(&args),
+        Ok(Command::History(args)) => history::history(&args),
         Ok(Command::Explain(args)) => explain::explain(&args),
         Ok(Command::Import(args)) => import::import(&args),
         Ok(Command::Sim(args)) => sim::sim(&args),
@@ -138,8 +142,16 @@ fn open(input: &Input) -> Result<Box<dyn io::Read + Send>, Failure> {
     })
 }
 
+/// The descriptors without which a command that meets the network is not begun: those of the
+/// runtime, of the history, and of one session.
+const FEWEST: usize = 16;
+
 /// The runtime for the commands that meet the network.
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    // Asked beforehand, for the runtime does not refuse in order.
+    if let Some(left) = wire::descriptors().filter(|left| *left < FEWEST) {
+        return Err(Failure::ours(format!("{left} files can be opened: wanted {FEWEST} or more (ulimit -n)")));
+    }
     let built = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     built.map_err(|e| Failure::ours(format!("the runtime: {e}")))
 }

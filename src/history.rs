@@ -1,8 +1,9 @@
 //! What is kept from run to run, in one SQLite file: the only place with SQL.
 //!
-//! Several processes share the file, each through one connection. Whoever writes holds SQLite's own
-//! lock for less than a millisecond; the kernel lets go of it when a process dies, however it dies,
-//! and what was half written is rolled back by the next one to look.
+//! Several processes share the file. Whoever writes holds SQLite's own lock: the ledger for less than
+//! a millisecond, the archive for as long as a batch of lines takes, some ten. The kernel lets go of
+//! it when a process dies, however it dies, and what was half written is rolled back by the next one
+//! to look.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
@@ -12,6 +13,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
+pub mod archive;
+pub mod keeper;
 pub mod ledger;
 mod page;
 mod schema;
@@ -44,6 +47,18 @@ impl Store {
         Ok(Self { db, path: path.to_owned() })
     }
 
+    /// Opens the file where there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::open`].
+    pub fn existing(path: &Path) -> Result<Option<Self>, HistoryError> {
+        match fs::metadata(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            _ => Self::open(path).map(Some),
+        }
+    }
+
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -56,7 +71,11 @@ impl Store {
 
     /// The same error, with the file's name and what can be done.
     fn error(&self, error: rusqlite::Error) -> HistoryError {
-        HistoryError { path: self.path.clone(), fault: error.into() }
+        self.fault(error.into())
+    }
+
+    fn fault(&self, fault: Fault) -> HistoryError {
+        HistoryError { path: self.path.clone(), fault }
     }
 }
 
@@ -117,6 +136,31 @@ pub struct HistoryError {
     fault: Fault,
 }
 
+impl HistoryError {
+    /// Whether the same may go well later, and what was to be written is worth holding: the disk is
+    /// full or fails, or somebody else holds the file.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match &self.fault {
+            Fault::Locked | Fault::Io(_) => true,
+            Fault::Sql(error) => matches!(
+                error.sqlite_error_code(),
+                Some(
+                    ErrorCode::DiskFull
+                        | ErrorCode::SystemIoFailure
+                        | ErrorCode::CannotOpen
+                        | ErrorCode::DatabaseLocked
+                        | ErrorCode::ReadOnly
+                        | ErrorCode::OutOfMemory
+                )
+            ),
+            Fault::Directory { .. } | Fault::NotAFile | Fault::NotOurs | Fault::Later { .. } | Fault::Damaged(_) => {
+                false
+            }
+        }
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 enum Fault {
     #[error("the directory {} cannot be made ({error})", path.display())]
@@ -145,5 +189,12 @@ impl From<rusqlite::Error> for Fault {
             Some(ErrorCode::DatabaseCorrupt) => Self::Damaged(error.to_string()),
             _ => Self::Sql(error),
         }
+    }
+}
+
+impl From<serde_json::Error> for Fault {
+    /// What the file holds is ours, and can be read; unless it cannot.
+    fn from(error: serde_json::Error) -> Self {
+        Self::Damaged(error.to_string())
     }
 }

@@ -22,6 +22,7 @@ mod pattern;
 mod rate;
 mod rows;
 mod sentences;
+mod silence;
 pub mod statistics;
 mod time;
 mod trial;

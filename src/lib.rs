@@ -21,6 +21,7 @@
 //! | evidence to diagnoses | [`judge::judge`] |
 //! | a bounce, a log, a sentence to reports | [`report::Reader`], [`report::import::Import`] |
 //! | lines to what people and programs read | [`sink::open`] |
+//! | lines to what is on record, and back | [`history::archive::Archive`] |
 //!
 //! A refusal, a timeout, a broken handshake is a value; an `Err` means that *we* could not do our
 //! part. Everything but `auth`, `dns`, `wire`, `drive`, `preflight`, `run`, `history`, `sim` and the faces is

@@ -22,7 +22,7 @@ use crate::reproduce::Inquiry;
 use crate::smtp::dialog::Dialog;
 use crate::stage::Stage;
 use crate::status;
-use crate::wire::Trust;
+use crate::wire::{self, Trust};
 
 mod dispatch;
 mod open;
@@ -92,6 +92,9 @@ pub enum RunError {
     /// Something in the probe cannot be, seen only now.
     #[error("{0}")]
     Config(String),
+    /// This host could not do its part.
+    #[error("{0}")]
+    Ours(String),
 }
 
 /// The time as the records have it: taken once from the clock, then counted by the monotonic one,
@@ -199,7 +202,7 @@ async fn go(
 
     let sampling = kind.sampling();
     let signers = auth::signers(setup.probes.iter().map(Arc::as_ref)).map_err(|e| RunError::Config(e.to_string()))?;
-    let resolved = resolve::resolve(&setup.probes, &setup.dns, setup.dane).await?;
+    let resolved = resolve::resolve(&setup.probes, &setup.dns, setup.dane, &cancel).await?;
     let parts = lay_out(&setup.probes, &resolved, setup.seed, &kind);
     if let Some(sampling) = sampling {
         parts.iter().enumerate().for_each(|(index, part)| sampling.inquiry().plan(index, part));
@@ -240,7 +243,8 @@ async fn go(
     let mut held = Vec::new();
     let opener = open::Opener { trust: setup.trust, run: id.clone(), clock, transcript: setup.transcript, signers };
     let mut tally = status::Tally::default();
-    let rules = dispatch::Rules { run: id.clone(), clock, terms, ledger: setup.ledger, seed: setup.seed };
+    let room = room(wire::descriptors(), setup.simulated);
+    let rules = dispatch::Rules { run: id.clone(), clock, terms, ledger: setup.ledger, seed: setup.seed, room };
     let mut sessions = match sampling.cloned() {
         None => dispatch::start(plan, rules, opener, cancel),
         Some(sampling) => {
@@ -292,6 +296,17 @@ async fn go(
         voice.line(Line::Reproduction(Box::new(result))).await;
     }
     Ok(summary)
+}
+
+/// Descriptors that are left for what is neither a session nor open yet: the history's files, a look
+/// at the routes.
+const SPARE: usize = 8;
+
+/// How many sessions may be open at once; one may always try. A simulated provider needs one
+/// descriptor for each of ours.
+fn room(descriptors: Option<usize>, simulated: bool) -> usize {
+    let room = descriptors.map_or(usize::MAX, |left| left.saturating_sub(SPARE));
+    (if simulated { room / 2 } else { room }).max(1)
 }
 
 /// A plan for each probe; their sessions are numbered through.

@@ -27,6 +27,11 @@ mod verdicts;
 
 use recording::Recording;
 
+/// What is on record, for a reader.
+pub mod past {
+    pub use super::text::past::{incident, list};
+}
+
 /// Takes a recording, writes it out.
 pub trait Sink {
     /// Takes one line.

@@ -76,13 +76,17 @@ pub const NOT_AS_EXPECTED: &str = "not-as-expected";
 ///
 /// - 1: a session failed, or a diagnosis blames the target though no session came about (a domain
 ///   without a mail server). A failed session counts for nothing where the first diagnosis says
-///   that our own resolver or set-up was at fault: then nothing is known, 3.
-/// - 3: no session says anything; or none failed, but some could not be held for a reason of ours
-///   and the rest does not decide.
+///   that our own resolver or set-up was, or may have been, at fault: then nothing is known, 3.
+/// - 3: no session says anything; or none failed, but some could not be held, or not be looked up,
+///   for a reason of ours.
 /// - 0: everything else. Sessions that a budget left out do not hide that the others went well.
 #[must_use]
 pub fn exit(tally: Tally, diagnoses: &[Diagnosis]) -> u8 {
-    let ours = |d: &Diagnosis| matches!(d.kind, DiagnosisKind::LocalConfig | DiagnosisKind::LocalDns);
+    let ours = |d: &Diagnosis| match d.kind {
+        DiagnosisKind::LocalConfig | DiagnosisKind::LocalDns => true,
+        DiagnosisKind::Undecided => d.candidates.contains(&DiagnosisKind::LocalDns),
+        _ => false,
+    };
     let found = |d: &Diagnosis| !ours(d) && !matches!(d.kind, DiagnosisKind::Undecided | DiagnosisKind::Healthy);
     let undecided = diagnoses.iter().any(|d| d.kind == DiagnosisKind::Undecided);
     let (all_ours, any_found) = (!diagnoses.is_empty() && diagnoses.iter().all(ours), diagnoses.iter().any(found));
@@ -98,6 +102,7 @@ pub fn exit(tally: Tally, diagnoses: &[Diagnosis]) -> u8 {
             }
         }
         (0, 1.., _) => 3,
+        _ if diagnoses.iter().any(ours) => 3,
         (0, 0, 1..) if undecided => 3,
         _ => 0,
     }
@@ -137,6 +142,7 @@ mod tests {
             (3, 0, 1, 0, "local-config healthy", 3),
             (3, 0, 0, 1, "healthy", 0),
             (3, 0, 0, 1, "undecided", 3),
+            (3, 0, 0, 0, "local-dns", 3),
         ] {
             let diagnoses: Vec<_> = kinds.split_whitespace().map(|kind| diagnosis(kind.parse().unwrap())).collect();
             let tally = Tally { completed, failed, local, skipped };

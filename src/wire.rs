@@ -19,7 +19,7 @@ mod dane;
 mod fault;
 mod tls;
 
-pub use connect::{ConnectFault, LocalFault, bound, connect};
+pub use connect::{ConnectFault, LocalFault, bound, connect, lost};
 pub use fault::TlsFault;
 pub use tls::{Expected, Handshake, Must, Trust, TrustError};
 
@@ -131,9 +131,28 @@ pub fn interfaces() -> io::Result<Vec<(String, IpAddr)>> {
     Ok(all.filter(|(_, ip)| !matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local())).collect())
 }
 
+/// How many descriptors this process may still open; null where the system does not tell.
+#[must_use]
+pub fn descriptors() -> Option<usize> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let soft = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?.split_ascii_whitespace().next()?;
+    let most = if soft == "unlimited" { usize::MAX } else { soft.parse().ok()? };
+    // The directory that is being read is one of them.
+    Some(most.saturating_sub(std::fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_socket_more_is_a_descriptor_less() {
+        // Other tests open and close theirs meanwhile: none of them opens so many.
+        let before = descriptors().unwrap();
+        let sockets: Vec<_> = (0..500).map(|_| std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
+        let taken = before - descriptors().unwrap();
+        assert!(taken.abs_diff(sockets.len()) < 200, "{taken} of {before}");
+    }
 
     #[test]
     fn this_host_has_a_loopback_address_and_no_link_local_ones() {

@@ -216,7 +216,10 @@ async fn run(case: &Case, dns: SocketAddr, port: u16, anchors: Anchors) -> Expec
         let Event::Line(line) = event else { continue };
         match line {
             Line::Session(session) => found.sessions.push(told(&session)),
-            Line::Diagnosis(diagnosis) => found.diagnoses.push(format!("{} {}", diagnosis.kind, diagnosis.confidence)),
+            Line::Diagnosis(diagnosis) => {
+                let words = [diagnosis.kind.to_string(), diagnosis.confidence.to_string()];
+                found.diagnoses.push(words.into_iter().chain(diagnosis.notes).collect::<Vec<_>>().join(" "));
+            }
             Line::Summary(summary) => found.exit = summary.exit,
             Line::Lookup(lookup) => {
                 let error = lookup.error.filter(|error| !error.is_denial());

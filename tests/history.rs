@@ -2,12 +2,16 @@
 //! a simulated provider, whose own count decides. `history/files.toml` says what may stand in the
 //! history's place and what comes of it.
 
+#[path = "support/kept.rs"]
+mod kept;
+
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use mxprobe::history::archive::{Archive as _, Filter, StoreArchive};
 use mxprobe::history::ledger::StoreLedger;
 use mxprobe::sim::{Ports, Provider, Scenario};
 use rusqlite::Connection;
@@ -171,6 +175,144 @@ fn holds_the_file_for_ever() {
     let _ = std::io::stdin().read(&mut [0]);
 }
 
+#[test]
+fn no_acknowledged_session_is_lost_or_doubled_by_ten_kills() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history.sqlite");
+    let acknowledged = kept::kill(10, &path, |first| {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "keeps_rounds_for_ever", "--ignored", "--nocapture"]);
+        command.env("MXPROBE_TEST_HISTORY", &path).env("MXPROBE_TEST_ROUND", first.to_string());
+        command
+    });
+    assert!(acknowledged > 0);
+}
+
+/// Not a test: the process that is killed in the one above.
+#[test]
+#[ignore = "it is started by another test, and killed by it"]
+fn keeps_rounds_for_ever() {
+    let Some(path) = std::env::var_os("MXPROBE_TEST_HISTORY") else { return };
+    let first = std::env::var("MXPROBE_TEST_ROUND").ok().and_then(|first| first.parse().ok()).unwrap_or_default();
+    kept::keep_for_ever(Path::new(&path), first);
+}
+
+/// A disk of two megabytes, in a mount namespace of its own that ends with the process in it.
+#[test]
+fn a_full_disk_is_said_and_outlived() {
+    let directory = tempfile::tempdir().unwrap();
+    let own = r#"mount -t tmpfs -o size=2m tmpfs "$0" && exec "$1" --exact fills_the_disk --ignored --nocapture"#;
+    let filled = Command::new("unshare")
+        .args(["--mount", "sh", "-c", own])
+        .arg(directory.path())
+        .arg(std::env::current_exe().unwrap())
+        .env("MXPROBE_TEST_HISTORY", directory.path().join("history.sqlite"))
+        .output();
+    let Ok(output) = filled.map_err(|e| println!("skipped: unshare: {e}")) else { return };
+    let (said, wrong) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if wrong.contains("Operation not permitted") || wrong.contains("permission denied") {
+        println!("skipped, it takes root: {wrong}");
+        return;
+    }
+    assert!(output.status.success() && said.contains("outlived"), "{said}{wrong}");
+}
+
+/// Not a test: the process that has the disk in the one above.
+#[test]
+#[ignore = "it is started by another test, on a disk of its own"]
+fn fills_the_disk() {
+    let Some(path) = std::env::var_os("MXPROBE_TEST_HISTORY").map(PathBuf::from) else { return };
+    let ballast = path.with_file_name("ballast");
+    std::fs::write(&ballast, vec![0; 1 << 20]).unwrap();
+    let begun = Timestamp::from_second(1_790_000_000).unwrap();
+    let round = |n: usize| kept::round(&format!("run-{n:04}"), begun + Duration::from_secs(900 * n as u64), 5, 20);
+    let mut archive = StoreArchive::open(&path).unwrap();
+    let mut acknowledged = 0;
+    let error = loop {
+        match archive.keep(&format!("run-{acknowledged:04}"), None, &round(acknowledged)) {
+            Ok(()) => acknowledged += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(acknowledged > 1 && error.may_pass(), "{acknowledged}: {error}");
+    assert!(error.to_string().contains("disk"), "{error}");
+    archive.keep("run", None, &round(0)).unwrap_err();
+    std::fs::remove_file(&ballast).unwrap();
+    archive.keep(&format!("run-{acknowledged:04}"), None, &round(acknowledged)).unwrap();
+    drop(archive);
+    let mut archive = StoreArchive::open(&path).unwrap();
+    for n in 0..=acknowledged {
+        assert_eq!(archive.run(&format!("run-{n:04}")).unwrap(), Some(round(n)), "{n}");
+    }
+    assert_eq!(archive.runs(&Filter::default()).unwrap().len(), acknowledged + 1);
+    println!("outlived");
+}
+
+#[test]
+fn many_writers_lose_nothing_to_one_another() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history.sqlite");
+    let begun = Timestamp::from_second(1_790_000_000).unwrap();
+    std::thread::scope(|scope| {
+        for writer in 0..4 {
+            let path = &path;
+            scope.spawn(move || {
+                let mut archive = StoreArchive::open(path).unwrap();
+                for n in 0..10 {
+                    let run = format!("{writer}-{n}");
+                    archive.keep(&run, None, &kept::round(&run, begun, 5, 5)).unwrap();
+                }
+            });
+        }
+    });
+    let mut archive = StoreArchive::open(&path).unwrap();
+    let runs = archive.runs(&Filter::default()).unwrap();
+    assert_eq!(runs.len(), 40);
+    for run in runs {
+        assert_eq!(archive.run(&run.run).unwrap().unwrap(), kept::round(&run.run, begun, 5, 5));
+    }
+    // What is equal is one, whoever wrote it.
+    let db = Connection::open(&path).unwrap();
+    let doubles = "SELECT count(*) - count(DISTINCT text) FROM text";
+    assert_eq!(db.query_row(doubles, [], |row| row.get(0)), Ok(0));
+}
+
+/// The tables as version 1 made them.
+const VERSION_1: &str = r#"
+    CREATE TABLE start (id INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL, provider TEXT NOT NULL,
+        "loopback-port" INTEGER NOT NULL, at INTEGER NOT NULL) STRICT;
+    CREATE INDEX "start-by-account" ON start (provider, "loopback-port");
+    CREATE INDEX "start-by-time" ON start (at);
+    CREATE TABLE rest (id INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL, provider TEXT NOT NULL,
+        source TEXT NOT NULL, at INTEGER NOT NULL, until INTEGER NOT NULL, why TEXT NOT NULL) STRICT;
+    CREATE INDEX "rest-by-provider" ON rest (provider);
+    CREATE TABLE lease (id INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL, provider TEXT NOT NULL,
+        "loopback-port" INTEGER NOT NULL, address TEXT NOT NULL, until INTEGER NOT NULL) STRICT;
+    CREATE INDEX "lease-by-account" ON lease (provider, "loopback-port");
+    PRAGMA application_id = 1836609650;
+    PRAGMA user_version = 1;
+"#;
+
+/// Rates, budgets and rests of an older file hold on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_history_of_the_first_version_goes_on_with_its_budgets() {
+    let world = World::new().await;
+    let history = world.history();
+    std::fs::create_dir_all(history.parent().unwrap()).unwrap();
+    let db = Connection::open(&history).unwrap();
+    db.execute_batch(VERSION_1).unwrap();
+    let start = r#"INSERT INTO start (run, provider, "loopback-port", at) VALUES ('a', 'a.example', ?, ?)"#;
+    for _ in 0..3 {
+        let (port, now) = (world.provider.port(), Timestamp::now().as_microsecond());
+        db.execute(start, rusqlite::params![port, now]).unwrap();
+    }
+    drop(db);
+    let flags = ["--rate", "5/min", "--per-provider", "20", "--per-address", "20", "--max-time", "2s"];
+    assert_eq!(counts(&end(world.run(&["127.0.0.1"], &flags)).await), (2, 2));
+    let runs = StoreArchive::open(&history).unwrap().runs(&Filter::default()).unwrap();
+    assert_eq!(runs.iter().map(|run| run.tally.sessions()).collect::<Vec<_>>(), [4]);
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Files {
@@ -272,6 +414,56 @@ async fn without_a_history_nothing_is_sent_to_others() {
             assert!(case.touched || std::fs::read(&path).ok() == before, "{about}: it is left as it is");
         }
     }
+}
+
+/// What a process said on standard output, and its status.
+async fn said(mut command: Command) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = end(command.spawn().unwrap()).await;
+    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_is_on_record_as_it_was_recorded() {
+    let world = World::new().await;
+    let record = world.directory.path().join("run.jsonl");
+    let flags = ["--rate", "1000/s", "--until", "ehlo", "--record", record.to_str().unwrap()];
+    assert_eq!(counts(&end(world.run(&SOURCES, &flags)).await), (8, 0));
+    let file = std::fs::read_to_string(&record).unwrap();
+
+    let (status, shown, wrong) = said(world.command(&["history", "last", "--format", "jsonl"])).await;
+    assert_eq!((status, &*shown, &*wrong), (Some(0), &*file, ""));
+    let (_, of_file, _) = said(world.command(&["judge", record.to_str().unwrap(), "--format", "jsonl"])).await;
+    let id =
+        Value::as_str(&serde_json::from_str::<Value>(file.lines().next().unwrap()).unwrap()["run"]).unwrap().to_owned();
+    for name in ["last", &id, &id[..13]] {
+        let (status, judged, wrong) = said(world.command(&["judge", name, "--format", "jsonl"])).await;
+        assert_eq!((status, &*judged, &*wrong), (Some(0), &*of_file, ""), "{name}");
+        let (status, ..) = said(world.command(&["diff", name, record.to_str().unwrap()])).await;
+        assert_eq!(status, Some(0), "{name}");
+    }
+    let (status, list, _) = said(world.command(&["history", "--source", "127.0.0.1", "--since", "1h"])).await;
+    assert_eq!((status, list.lines().count()), (Some(0), 2), "{list}");
+    assert!(list.lines().nth(1).unwrap().starts_with(&id[..13]), "{list}");
+    let (status, list, _) = said(world.command(&["history", "--source", "127.0.0.3"])).await;
+    assert_eq!((status, &*list), (Some(0), "no run on record is of this kind\n"));
+    let (_, lines, _) = said(world.command(&["history", "--source", "127.0.0.1", "--format", "jsonl"])).await;
+    let types: Vec<_> = lines.lines().map(|line| line.split('"').nth(3).unwrap()).collect();
+    assert_eq!(types, ["run", "session", "session", "session", "session", "diagnosis"], "{lines}");
+
+    for (words, wanted) in [
+        (["judge", "last-1"], "error: last-1: runs on record in {file}: 1\n"),
+        (["judge", "0000"], "error: 0000: there is no such file, and no such run in {file}\n"),
+        (["history", "0000"], "error: 0000: there is no such run in {file}\n"),
+        (["history", "7"], "error: 7: there is no such incident in {file}\n"),
+    ] {
+        let (status, _, wrong) = said(world.command(&words)).await;
+        let wanted = wanted.replace("{file}", world.history().to_str().unwrap());
+        assert_eq!((status, &*wrong), (Some(2), &*wanted), "{words:?}");
+    }
+    let (status, _, wrong) = said(world.command(&["judge", "last", "--history", "/nowhere"])).await;
+    assert_eq!((status, &*wrong), (Some(2), "error: last: there is no such file, and nothing is on record\n"));
+    let (status, list, _) = said(world.command(&["history", "--history", "/nowhere"])).await;
+    assert_eq!((status, &*list), (Some(0), "nothing is on record\n"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -69,8 +69,9 @@ fn policies() {
         let policy = mta_sts::Policy::parse(text.as_bytes());
         let found = match &policy {
             Ok(mta_sts::Policy { mode, max_age, mx }) => {
-                let mx = mx.iter().fold(String::new(), |text, pattern| format!("{text} {pattern}"));
-                format!("{mode} {}{mx}", max_age.as_secs())
+                let words = [mode.to_string(), max_age.as_secs().to_string()];
+                let words = words.into_iter().chain(mx.iter().map(ToString::to_string));
+                words.collect::<Vec<_>>().join(" ")
             }
             Err(e) => format!("error: {e}"),
         };

@@ -29,6 +29,8 @@ fn mxprobe(words: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mxprobe"));
     let set = std::env::vars_os().map(|(name, _)| name);
     set.filter(|name| name.to_string_lossy().starts_with("MXPROBE_")).for_each(|name| _ = command.env_remove(name));
+    // A history of the tests' own: whoever tests may use the program, and a later one.
+    command.env("XDG_STATE_HOME", env!("CARGO_TARGET_TMPDIR"));
     command.args(words.split_whitespace()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -2,17 +2,35 @@
 //! through a real Knot. `tests/run` starts both and says in the environment where they are.
 //!
 //! Each case is one run of `mxprobe`. Every session in it must end as the case says; Postfix must
-//! have seen just these sessions, from just the sources asked for; and swaks, sent from the same
-//! source to the same address, must end at the same stage with the same code.
+//! have seen just these sessions, from just the sources asked for, and none that spoke out of turn;
+//! and swaks, sent from the same source to the same address, must end at the same stage with the
+//! same code.
+
+#[path = "real/finger.rs"]
+mod finger;
+#[path = "real/log.rs"]
+mod log;
+#[path = "real/milter.rs"]
+mod milter;
+#[path = "real/swaks.rs"]
+mod swaks;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::{Read, Write as _};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
+
+use log::Log;
+use milter::Milter;
+
+/// How many milliseconds a stage takes at which nothing is slow, on a busy machine.
+const QUICK: [f64; 2] = [0.0, 3_000.0];
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,6 +49,9 @@ struct Case {
     /// mxprobe's flags besides those that every case has.
     #[serde(default)]
     flags: Vec<String>,
+    /// What the milter answers when Postfix asks it about a source of this case.
+    #[serde(default)]
+    milter: BTreeMap<milter::Event, milter::Answer>,
     /// What posttls-finger says of the domain, where it is at hand.
     finger: Option<String>,
     /// Left out where there is no resolver that validates.
@@ -59,13 +80,27 @@ struct Case {
 struct End {
     /// None where nothing was to be spoken from.
     source: Option<String>,
+    /// Default: every attempt from the source.
+    attempt: Option<u64>,
     stage: String,
     kind: String,
     code: Option<u64>,
     enhanced: Option<String>,
     tag: Option<String>,
+    class: Option<String>,
+    text_class: Option<String>,
+    /// The greeting's lines, word for word.
+    banner: Option<Vec<String>>,
+    /// The reply's lines, word for word.
+    reply: Option<Vec<String>>,
+    /// What came besides.
+    also: Option<Vec<String>>,
+    notes: Option<Vec<String>>,
     /// The verdict on the certificate.
     verified: Option<bool>,
+    /// The least and the most milliseconds that a stage may take; default: [`QUICK`].
+    #[serde(default)]
+    takes: BTreeMap<String, [f64; 2]>,
     /// How the TLSA record begins that vouches for it.
     dane: Option<String>,
     /// What the detail has in it.
@@ -88,6 +123,7 @@ fn yes() -> bool {
 #[ignore = "needs the Postfix and the Knot that tests/run starts"]
 fn cases() {
     let parts = Parts::of_the_environment();
+    parts.catches_who_does_not_wait();
     let (mut played, mut wrong) = (0, Vec::new());
     for path in tables() {
         let table: File = toml::from_str(&std::fs::read_to_string(&path).unwrap())
@@ -119,10 +155,12 @@ fn tables() -> Vec<PathBuf> {
 /// Where the real parts are.
 struct Parts {
     dir: PathBuf,
+    log: Log,
     dns: String,
     port: String,
     /// A port that nothing listens on.
     closed: String,
+    milter: Milter,
     /// A resolver that validates, on port 53.
     resolver: Option<String>,
 }
@@ -130,11 +168,14 @@ struct Parts {
 impl Parts {
     fn of_the_environment() -> Self {
         let var = |name| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run tests/run"));
+        let dir = PathBuf::from(var("MXPROBE_REAL_DIR"));
         Self {
-            dir: var("MXPROBE_REAL_DIR").into(),
+            log: Log(dir.join("maillog")),
+            dir,
             dns: var("MXPROBE_REAL_DNS"),
             port: var("MXPROBE_REAL_PORT"),
             closed: var("MXPROBE_REAL_CLOSED"),
+            milter: Milter::start(&var("MXPROBE_REAL_MILTER")),
             resolver: std::env::var("MXPROBE_REAL_RESOLVER").ok(),
         }
     }
@@ -142,7 +183,10 @@ impl Parts {
     /// What of the case is not so.
     fn play(&self, case: &Case) -> Vec<String> {
         let mut faults = Vec::new();
-        let before = self.log_size();
+        for source in case.ends.iter().filter_map(|end| end.source.as_ref()).filter(|_| !case.milter.is_empty()) {
+            self.milter.answer(source.parse().unwrap(), case.milter.clone());
+        }
+        let before = self.log.size();
         let output = self.mxprobe(case);
         let said = String::from_utf8_lossy(&output.stderr);
         if output.status.code() != Some(case.exit) {
@@ -157,7 +201,11 @@ impl Parts {
         let of_type = |name: &'static str| records.iter().filter(move |record| record["type"] == name);
         let sessions: Vec<&Value> = of_type("session").collect();
         for end in &case.ends {
-            let mine: Vec<_> = sessions.iter().filter(|s| s["source"].as_str() == end.source.as_deref()).collect();
+            let mine: Vec<_> = sessions
+                .iter()
+                .filter(|s| s["source"].as_str() == end.source.as_deref())
+                .filter(|s| end.attempt.is_none_or(|attempt| s["attempt"] == attempt))
+                .collect();
             let mut met: Vec<_> = mine.iter().filter_map(|s| s["address"].as_str()).collect();
             met.sort_unstable();
             if met != case.addresses || mine.is_empty() {
@@ -166,7 +214,7 @@ impl Parts {
             for session in mine {
                 faults.extend(differs(session, end));
                 if let (Some(flags), Some(_)) = (&case.swaks, &end.source) {
-                    faults.extend(compare(flags, session));
+                    faults.extend(swaks::compare(flags, session));
                 }
             }
         }
@@ -180,12 +228,13 @@ impl Parts {
         for end in case.ends.iter().filter(|_| case.seen) {
             let source = end.source.clone().unwrap_or_default();
             let each = case.addresses.len() * case.to.len().max(1);
-            wanted.insert(source, each * if case.swaks.is_some() { 2 } else { 1 });
+            *wanted.entry(source).or_default() += each * if case.swaks.is_some() { 2 } else { 1 };
         }
-        let seen = self.seen_since(before, wanted.values().sum());
+        let (seen, out_of_turn) = self.log.since(before, wanted.values().sum());
         if seen != wanted {
             faults.push(format!("Postfix saw {seen:?}, wanted {wanted:?}"));
         }
+        faults.extend(out_of_turn.into_iter().map(|line| format!("Postfix wrote: {line}")));
 
         for (question, error) in &case.lookups {
             let asked = |r: &&Value| {
@@ -234,51 +283,27 @@ impl Parts {
         command.output().unwrap()
     }
 
-    /// What of Postfix's own verdict is not as the case says. Its resolver is that of the system, which
-    /// is another one in a namespace of its own.
+    /// What the tarpit is for: it would write a client down that speaks before the greeting is over.
+    fn catches_who_does_not_wait(&self) {
+        let before = self.log.size();
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from(([127, 0, 0, 99], 0)).into()).unwrap();
+        socket.connect(&SocketAddr::from(([127, 1, 0, 55], self.port.parse().unwrap())).into()).unwrap();
+        let mut stream = std::net::TcpStream::from(socket);
+        stream.write_all(b"EHLO early.probe.example\r\nQUIT\r\n").unwrap();
+        stream.read_to_end(&mut Vec::new()).unwrap();
+        let (seen, out_of_turn) = self.log.since(before, 1);
+        assert!(!out_of_turn.is_empty(), "{seen:?}, and nothing amiss");
+    }
+
+    /// What of Postfix's own verdict is not as the case says.
     fn second_opinion(&self, case: &Case) -> Option<String> {
         let (wanted, _) = case.finger.as_ref().zip(self.resolver.as_ref())?;
-        let (file, before) = (self.dir.join("resolv.conf"), self.log_size());
-        let script = "mount --bind \"$1\" /etc/resolv.conf && exec posttls-finger -c -l dane -Lsummary -T 10 \"$2\"";
-        let target = format!("{}:{}", case.domain, self.port);
-        let output = Command::new("unshare")
-            .args(["--mount", "sh", "-c", script, "sh"])
-            .args([file.as_os_str(), target.as_ref()])
-            .env("MAIL_CONFIG", self.dir.join("etc"))
-            .output()
-            .unwrap();
+        let before = self.log.size();
+        let said = finger::verdict(&self.dir, &format!("{}:{}", case.domain, self.port));
         // What it did is on record before the next case looks.
-        self.seen_since(before, 1);
-        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        self.log.since(before, 1);
         (!said.contains(wanted)).then(|| format!("posttls-finger does not say {wanted:?}:\n{said}"))
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.dir.join("maillog")).unwrap()
-    }
-
-    fn log_size(&self) -> usize {
-        self.log().len()
-    }
-
-    /// How many connections Postfix had from each source since the log was of that size. The log
-    /// is written by a process of its own, so this waits until that many sessions are over.
-    fn seen_since(&self, size: usize, sessions: usize) -> BTreeMap<String, usize> {
-        let end = Instant::now() + Duration::from_secs(3);
-        loop {
-            let log = self.log();
-            let new = &log[size..];
-            if new.matches(": disconnect from ").count() >= sessions || Instant::now() > end {
-                let mut seen = BTreeMap::new();
-                for line in new.lines() {
-                    if let Some((_, client)) = line.split_once(": connect from unknown[") {
-                        *seen.entry(client.trim_end_matches(']').to_owned()).or_default() += 1;
-                    }
-                }
-                return seen;
-            }
-            std::thread::park_timeout(Duration::from_millis(2));
-        }
     }
 }
 
@@ -352,8 +377,16 @@ fn differs(session: &Value, end: &End) -> Option<String> {
     check("kind", &session["kind"], end.kind.clone().into());
     check("code", &session["code"], end.code.into());
     check("tag", &session["tag"], end.tag.clone().into());
-    if end.enhanced.is_some() {
-        check("enhanced", &session["enhanced"], end.enhanced.clone().into());
+    for (field, wanted) in [("enhanced", &end.enhanced), ("class", &end.class), ("text-class", &end.text_class)] {
+        if wanted.is_some() {
+            check(field, &session[field], wanted.clone().into());
+        }
+    }
+    for (field, wanted) in [("banner", &end.banner), ("reply", &end.reply), ("also", &end.also), ("notes", &end.notes)]
+    {
+        if wanted.is_some() {
+            check(field, &session[field], wanted.clone().into());
+        }
     }
     if end.verified.is_some() {
         check("tls.verified", &session["tls"]["verified"], end.verified.into());
@@ -361,6 +394,15 @@ fn differs(session: &Value, end: &End) -> Option<String> {
     // The greeting name of a source is its PTR name, which the zone holds.
     if let Some(last) = end.source.as_ref().and_then(|source| source.strip_prefix("127.0.0.")) {
         check("ehlo", &session["ehlo"], format!("out{last}.probe.example").into());
+    }
+    let steps: BTreeMap<_, _> = (session["steps"].as_array().into_iter().flatten())
+        .filter_map(|step| Some((step["stage"].as_str()?, step["ms"].as_f64()?)))
+        .collect();
+    for stage in steps.keys().copied().chain(end.takes.keys().map(String::as_str)) {
+        let [least, most] = end.takes.get(stage).copied().unwrap_or(QUICK);
+        if !steps.get(stage).is_some_and(|ms| (least..=most).contains(ms)) {
+            let _ = write!(text, "{stage} took {:?} ms, wanted {least} to {most}; ", steps.get(stage));
+        }
     }
     let has = |field: &Value, wanted: &str| field.as_str().is_some_and(|text| text.contains(wanted));
     if let Some(wanted) = end.dane.as_ref().filter(|wanted| !has(&session["tls"]["dane"], wanted)) {
@@ -370,74 +412,4 @@ fn differs(session: &Value, end: &End) -> Option<String> {
         let _ = write!(text, "detail {}, wanted {wanted:?}; ", session["detail"]);
     }
     (!text.is_empty()).then(|| format!("{} to {}: {text}{session}", session["source"], session["address"]))
-}
-
-/// Sends swaks where the session went and says what it found otherwise.
-fn compare(flags: &[String], session: &Value) -> Option<String> {
-    let text = |field: &str| session[field].as_str().unwrap_or_default();
-    let port = session["port"].to_string();
-    let output = Command::new("swaks")
-        .args(["--server", text("address"), "--port", &port, "--local-interface", text("source")])
-        .args(["--helo", text("ehlo"), "--from", "me@probe.example", "--timeout", "5"])
-        .args(["--to", session["to"].as_str().unwrap_or("nobody@aol.com")])
-        .args(flags)
-        .output()
-        .unwrap();
-    let swaks = Swaks::read(&output);
-    let completed = session["kind"] == "completed";
-    let stage = match text("stage") {
-        _ if completed => "-",
-        // swaks has one exit code for the command and the handshake.
-        "starttls" => "tls",
-        stage => stage,
-    };
-    let same = swaks.stage == stage && swaks.code == session["code"].as_u64();
-    (!same).then(|| {
-        let transcript = String::from_utf8_lossy(&output.stdout);
-        format!("{}: {} {stage} {}, but {swaks:?} in\n{transcript}", text("address"), session["kind"], session["code"])
-    })
-}
-
-/// How swaks ended.
-#[derive(Debug)]
-struct Swaks {
-    /// The contract's word for it; `-` where it went as far as it was to.
-    stage: &'static str,
-    code: Option<u64>,
-}
-
-impl Swaks {
-    /// Reads its exit code (`base.pod`, "EXIT CODES") and the last reply before it took its leave.
-    fn read(output: &Output) -> Self {
-        let transcript = String::from_utf8_lossy(&output.stdout);
-        let lines = transcript.lines().take_while(|line| !matches!(line.get(4..), Some("QUIT")));
-        let (mut reply, mut asked) = (None, "");
-        for line in lines {
-            match line.split_at_checked(4) {
-                Some((" -> " | " ~> ", command)) => asked = command,
-                Some(("<-  " | "<~  ", text)) => reply = Some((text, false)),
-                Some(("<** " | "<~* ", text)) => reply = Some((text, true)),
-                Some(("=== ", text)) if text.starts_with("TLS started") => reply = None,
-                _ => {}
-            }
-        }
-        let stage = match output.status.code() {
-            Some(0) => "-",
-            Some(2) => "connect",
-            Some(21) => "banner",
-            Some(22) => "ehlo",
-            Some(23) => "mail",
-            Some(24) => "rcpt",
-            Some(25) => "data",
-            Some(26) => "end-of-data",
-            Some(29) => "tls",
-            Some(32) => "ehlo-tls",
-            // Closed on it. Where it went on after a 421, that was with HELO.
-            Some(6) if asked.starts_with("HELO") => "ehlo",
-            _ => "?",
-        };
-        let counts = |&(_, refused): &(&str, bool)| refused || stage == "-";
-        let code = reply.filter(counts).and_then(|(text, _)| text.get(..3)?.parse().ok());
-        Self { stage, code }
-    }
 }

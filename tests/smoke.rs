@@ -259,11 +259,13 @@ fn published() -> BTreeMap<String, String> {
 async fn the_program_says_what_the_readme_shows() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let directory = tempfile::tempdir().unwrap();
-    let pool = directory.path().join("pool");
+    let (pool, records) = (directory.path().join("pool"), tempfile::tempdir().unwrap());
+    let history = records.path().join("history.sqlite");
     let smoke = |provider: &Provider, more: &[&str]| {
         let (dns, port) = (provider.dns().to_string(), provider.port().to_string());
         Command::new(env!("CARGO_BIN_EXE_mxprobe"))
-            .args(["smoke", "docs/campaign/probe.toml", "--history", "none", "--seed", "7", "--write-pool"])
+            .args(["smoke", "docs/campaign/probe.toml", "--history", history.to_str().unwrap(), "--seed", "7"])
+            .arg("--write-pool")
             .args([pool.to_str().unwrap(), "--dns", &dns, "--port", &port])
             .args(more)
             .current_dir(root)
@@ -315,6 +317,14 @@ async fn the_program_says_what_the_readme_shows() {
     assert!(String::from_utf8(output.stdout).unwrap().contains("\naol.com     GO "));
     let all = "127.0.0.11\n127.0.0.12\n127.0.0.13\n127.0.0.14\n";
     assert_eq!(std::fs::read_to_string(&pool).unwrap(), all);
+    // What is on record is shown again as it was.
+    let history = Command::new(env!("CARGO_BIN_EXE_mxprobe"))
+        .args(["history", "last", "--history", history.to_str().unwrap()])
+        .env_clear()
+        .output()
+        .unwrap();
+    let history = String::from_utf8(history.stdout).unwrap();
+    assert!(history.contains("\naol.com     GO "), "{history}");
     // The messages that came are signed, and by the key that is published.
     let received: Vec<Vec<u8>> =
         mended.seen().into_iter().map(|seen| seen.message).filter(|message| !message.is_empty()).collect();

@@ -3,12 +3,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mxprobe::cli::{self, Command};
+use mxprobe::cli;
 use mxprobe::dns::{Anchors, Dns};
 use mxprobe::plan::{Exchanger, Route};
 use mxprobe::preflight::Room;
@@ -23,6 +25,7 @@ use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::PrivateKeyDer;
 use serde::Deserialize;
+use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -94,6 +97,9 @@ struct PolicyHost {
     /// No TLS at all.
     #[serde(default)]
     clear: bool,
+    /// OpenSSL's server says it.
+    #[serde(default)]
+    openssl: bool,
 }
 
 #[derive(Deserialize)]
@@ -126,6 +132,12 @@ async fn every_case_comes_out_as_written() {
         let name = file.file_name().unwrap().to_string_lossy().into_owned();
         let case: Case =
             toml::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap_or_else(|e| panic!("{name}: {e}"));
+        if case.policy_host.as_ref().is_some_and(|host| host.openssl)
+            && Command::new("openssl").arg("version").output().is_err()
+        {
+            eprintln!("{name}: skipped, there is no openssl");
+            continue;
+        }
         let begun = Instant::now();
         let (before, after) = play(&case, &pki).await;
         assert!(begun.elapsed() < Duration::from_secs(10), "{name} took {:?}", begun.elapsed());
@@ -141,10 +153,10 @@ async fn every_case_comes_out_as_written() {
 }
 
 async fn play(case: &Case, pki: &Pki) -> (Vec<String>, Vec<String>) {
-    let (https, host) = match &case.policy_host {
+    let (https, _host) = match &case.policy_host {
         Some(host) => {
-            let (address, task) = pki.serve(host).await;
-            (address.port(), Some(task))
+            let (address, running) = pki.serve(host).await;
+            (address.port(), Some(running))
         }
         // Nobody listens there.
         None => (1, None),
@@ -174,9 +186,6 @@ async fn play(case: &Case, pki: &Pki) -> (Vec<String>, Vec<String>) {
         .collect();
     let after = if sessions.is_empty() { Vec::new() } else { seen(&found, &sessions) };
     dns_task.abort();
-    if let Some(host) = host {
-        host.abort();
-    }
     let told = |check: &Check| {
         let Check { check, result, detail, fix, .. } = check;
         let fix = fix.as_ref().map(|fix| format!(" -> {fix}")).unwrap_or_default();
@@ -187,7 +196,7 @@ async fn play(case: &Case, pki: &Pki) -> (Vec<String>, Vec<String>) {
 
 fn probe() -> Probe {
     let argv = ["mxprobe", "run", "target.example", "--source", "127.0.0.1"].map(Into::into);
-    let Ok(Command::Run(mut flags)) = cli::parse_with(argv, &|_| None) else { panic!("no run") };
+    let Ok(cli::Command::Run(mut flags)) = cli::parse_with(argv, &|_| None) else { panic!("no run") };
     flags.probes.remove(0)
 }
 
@@ -228,19 +237,22 @@ impl Pki {
         Self { root, trusted, stranger }
     }
 
-    async fn serve(&self, spec: &PolicyHost) -> (SocketAddr, JoinHandle<()>) {
+    async fn serve(&self, spec: &PolicyHost) -> (SocketAddr, Running) {
         let mut params = CertificateParams::new(spec.names.clone()).unwrap();
         if let Some(year) = spec.until {
             params.not_after = date_time_ymd(year, 12, 31);
         }
         let key = KeyPair::generate().unwrap();
         let issuer = if spec.trusted { &self.trusted } else { &self.stranger };
-        let chain = vec![params.signed_by(&key, issuer).unwrap().der().clone()];
+        let leaf = params.signed_by(&key, issuer).unwrap();
+        if spec.openssl {
+            return serve_by_openssl(&spec.says, &leaf.pem(), &key.serialize_pem());
+        }
         let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
-            .with_single_cert(chain, PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+            .with_single_cert(vec![leaf.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
             .unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -251,8 +263,48 @@ impl Pki {
             // Whoever hangs up on a bad certificate or a long body is right to.
             let _ = answer(tcp, acceptor, &says, more, hangs).await;
         });
-        (address, task)
+        (address, Running::Task(task))
     }
+}
+
+/// A server that runs until it is dropped.
+enum Running {
+    Task(JoinHandle<()>),
+    /// Its output is kept open, or it would end where it writes; so is what it serves.
+    Process(Child, BufReader<ChildStdout>, #[expect(dead_code, reason = "it is removed when dropped")] TempDir),
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        match self {
+            Self::Task(task) => task.abort(),
+            Self::Process(child, ..) => {
+                _ = child.kill();
+                _ = child.wait();
+            }
+        }
+    }
+}
+
+fn serve_by_openssl(says: &str, certificate: &str, key: &str) -> (SocketAddr, Running) {
+    let directory = tempfile::tempdir().unwrap();
+    let folder = directory.path().join(".well-known");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("mta-sts.txt"), says).unwrap();
+    std::fs::write(directory.path().join("server.pem"), format!("{certificate}{key}")).unwrap();
+    let mut child = Command::new("openssl")
+        .args(["s_server", "-accept", "127.0.0.1:0", "-naccept", "1", "-cert", "server.pem", "-HTTP"])
+        .current_dir(directory.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let output = BufReader::new(child.stdout.take().unwrap());
+    let mut running = Running::Process(child, output, directory);
+    let Running::Process(_, output, _) = &mut running else { unreachable!() };
+    let accepts = output.lines().map_while(Result::ok).find_map(|line| line.strip_prefix("ACCEPT ").map(str::to_owned));
+    (accepts.expect("openssl accepts").parse().unwrap(), running)
 }
 
 async fn answer(

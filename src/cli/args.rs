@@ -6,11 +6,13 @@ use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use jiff::Timestamp;
 
+use crate::duration;
 use crate::sink::Format;
 use crate::words::words;
 
@@ -35,13 +37,13 @@ pub struct RunOptions {
     pub output: Output,
 }
 
-/// Where session starts and rests are kept, for the runs and processes to come.
+/// Where runs are kept, and session starts and rests for the runs and processes to come.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum History {
     /// `history.sqlite` under `$XDG_STATE_HOME/mxprobe/`.
     #[default]
     Default,
-    /// Nowhere: they count within the run.
+    /// Nowhere: starts and rests count within the run.
     None,
     File(PathBuf),
 }
@@ -233,6 +235,58 @@ pub(super) fn time(text: &str) -> Result<Timestamp, String> {
     )
 }
 
+/// A point in time, or so long before the present one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Moment {
+    At(Timestamp),
+    Ago(Duration),
+}
+
+impl Moment {
+    /// The time, where the present one is `now`.
+    #[must_use]
+    pub fn at(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::At(at) => at,
+            Self::Ago(ago) => now.checked_sub(ago).unwrap_or(Timestamp::MIN),
+        }
+    }
+}
+
+/// A point in time as [`time`] has it, or a duration.
+pub(super) fn moment(text: &str) -> Result<Moment, String> {
+    if let Ok(ago) = duration::parse_positive(text) {
+        return Ok(Moment::Ago(ago));
+    }
+    time(text).map(Moment::At).map_err(|_| {
+        format!(
+            "{:?} is no time: wanted 24h or 7d for so long ago, 2026-11-24T10:00:00Z or 2026-11-24 in UTC",
+            short(text)
+        )
+    })
+}
+
+/// So much of a run's id names it.
+pub const SHORTEST_RUN: usize = 4;
+
+/// Whether a word can name a run of the history: the beginning of its id, `last`, or `last-1` for
+/// the one before.
+#[must_use]
+pub fn is_run(word: &OsStr) -> bool {
+    let Some(word) = word.to_str() else { return false };
+    let is_id = |byte: u8| byte == b'-' || matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    runs_ago(word).is_some() || word.len() >= SHORTEST_RUN && word.bytes().all(is_id)
+}
+
+/// Of `last` and `last-1`, how many runs ago that was.
+#[must_use]
+pub fn runs_ago(word: &str) -> Option<usize> {
+    match word.strip_prefix("last")? {
+        "" => Some(0),
+        ago => ago.strip_prefix('-')?.parse().ok(),
+    }
+}
+
 /// Where the history is: `none`, or a file.
 pub(super) fn history(text: &str) -> Result<History, String> {
     if text.starts_with("postgres://") || text.starts_with("postgresql://") {
@@ -252,7 +306,7 @@ pub(super) fn pair<A, B, E: Display, F: Display>(
     Ok((first(a).map_err(|e| e.to_string())?, second(b).map_err(|e| e.to_string())?))
 }
 
-fn short(text: &str) -> String {
+pub(super) fn short(text: &str) -> String {
     text.chars().take(80).collect()
 }
 

@@ -111,6 +111,11 @@ fn input(item: &OsString) -> Result<Option<Input>, Usage> {
     if item == "-" || extension != "toml" && path.exists() {
         return Ok(Some(Input::from(item.clone())));
     }
+    let text = item.to_string_lossy();
+    if text.trim().contains(char::is_whitespace) && extension != "toml" {
+        let shown: String = text.chars().take(60).collect();
+        return Err(Usage::error(format!("{shown:?} is no file: an error's own words are read from standard input")));
+    }
     // Not a domain, though some are spelled like one.
     let files = ["eml", "gz", "json", "jsonl", "log", "mbox", "msg", "txt", "zst"];
     if files.contains(&extension.as_str()) || item.to_string_lossy().contains('/') && extension != "toml" {

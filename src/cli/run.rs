@@ -87,7 +87,7 @@ pub(super) struct ProbingFlags {
     /// A further source, whose reputation is known to be apart from the others' (repeatable)
     #[arg(long, value_name = "IP", value_parser = spelling::ip, help_heading = "Source")]
     neutral: Vec<IpAddr>,
-    /// The EHLO name [default: the source's PTR name, else the host name]
+    /// The EHLO name [default: the source's PTR name, else the host name if it has a dot, else the address]
     #[arg(long, visible_alias = "helo", value_name = "NAME", help_heading = "Source")]
     ehlo: Option<EhloName>,
 
@@ -158,7 +158,7 @@ pub(super) struct ProbingFlags {
     /// Print every session that would be opened, open none
     #[arg(long, help_heading = "Run")]
     dry_run: bool,
-    #[arg(long, help = "SQLite file that keeps session starts and rests for later runs and other processes, so that rates, budgets and caps hold across them; none: within this run only [default: $XDG_STATE_HOME/mxprobe/history.sqlite]", value_name = "PATH|none", value_parser = args::history, help_heading = "Run")]
+    #[arg(long, help = "SQLite file that keeps every run, and session starts and rests for later runs and other processes, so that rates, budgets and caps hold across them; none: nothing is kept [default: $XDG_STATE_HOME/mxprobe/history.sqlite]", value_name = "PATH|none", value_parser = args::history, help_heading = "Run")]
     history: Option<History>,
 
     /// How to print

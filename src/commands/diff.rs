@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::io::{self, BufRead as _, BufReader, Write as _};
 
-use super::{Done, Failure, name, open, written};
-use crate::cli::args::Input;
+use super::{Done, Failure, name, recorded, written};
+use crate::cli::args::{History, Input};
 use crate::cli::diff::DiffArgs;
 use crate::diff::{Cell, Change, Ending, diff as compare};
 use crate::record::{Line, Role, Session, Variant};
@@ -12,7 +12,8 @@ use crate::sink::Format;
 use crate::visible::visible;
 
 pub(super) fn diff(args: &DiffArgs) -> Done {
-    let (before, after) = (sessions(&args.a)?, sessions(&args.b)?);
+    let history = args.history.as_ref();
+    let (before, after) = (sessions(&args.a, history)?, sessions(&args.b, history)?);
     let changes = compare(&before, &after);
     let mut out = String::new();
     for change in &changes {
@@ -29,10 +30,10 @@ pub(super) fn diff(args: &DiffArgs) -> Done {
 }
 
 /// The sessions of a recording.
-fn sessions(input: &Input) -> Result<Vec<Session>, Failure> {
+fn sessions(input: &Input, history: Option<&History>) -> Result<Vec<Session>, Failure> {
     let name = name(input);
     let mut sessions = Vec::new();
-    for (text, number) in BufReader::new(open(input)?).lines().zip(1_u64..) {
+    for (text, number) in BufReader::new(recorded::open(input, history)?).lines().zip(1_u64..) {
         let at = |e: &dyn std::fmt::Display| Failure::config(format!("{name}:{number}: {e}"));
         let text = text.map_err(|e| at(&e))?;
         if text.trim().is_empty() {

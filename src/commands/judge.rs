@@ -4,7 +4,7 @@
 use std::io::{self, BufReader};
 
 use super::show::look;
-use super::{DRAWN, Done, Failure, catalog, name, open, written};
+use super::{DRAWN, Done, Failure, catalog, name, recorded, written};
 use crate::cli::judge::JudgeArgs;
 use crate::judge::{Evidence, judge as diagnose};
 use crate::record::{DiagnosisKind, Line};
@@ -28,7 +28,9 @@ pub(super) fn judge(args: &JudgeArgs) -> Done {
         }
     };
     for file in &args.files {
-        evidence.read_with(BufReader::new(open(file)?), &name(file), &mut draw).map_err(Failure::config)?;
+        evidence
+            .read_with(BufReader::new(recorded::open(file, args.history.as_ref())?), &name(file), &mut draw)
+            .map_err(Failure::config)?;
     }
     if !written(outcome)? {
         return Ok(0);

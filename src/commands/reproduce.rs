@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::run::{setup, shown_as};
+use super::run::{keeper, ledger, setup, shown_as};
 use super::show::Show;
 use super::{Done, Failure, catalog, name, open, runtime};
 use crate::catalog::Catalog;
@@ -37,7 +37,10 @@ pub(super) fn reproduce(args: &ReproduceArgs) -> Done {
 fn go(args: &ReproduceArgs) -> Done {
     let catalog = catalog(&args.options.catalogue)?;
     let mut show = Show::open(&args.options.output, args.options.record.as_deref())?;
-    let groups = read(&args.inputs, catalog, &mut show)?;
+    let ledger = ledger(&args.options);
+    show.keep(keeper(&args.options, &*ledger));
+    let mut groups = Groups::about(given_domain(args));
+    read(&args.inputs, catalog, &mut show, &mut groups)?;
     let (mut groups, rest) = groups.ranked();
     let rarer = groups.split_off(groups.len().min(MOST_QUESTIONS));
     let more = rarer.iter().map(|group| group.reports).sum::<u64>() + rest;
@@ -68,17 +71,23 @@ fn go(args: &ReproduceArgs) -> Done {
     let sampling = Sampling { samples, inquiry };
     let so_far = sampling.clone();
     show.so_far(Box::new(move || so_far.inquiry().so_far()));
-    let setup = setup(&args.options, probes, catalog)?;
+    let setup = setup(&args.options, probes, catalog, ledger)?;
     runtime()?.block_on(async { Ok(shown_as(setup, Some(sampling), show).await?.status) })
 }
 
+/// The domain that the command line names, for reports that name none.
+fn given_domain(args: &ReproduceArgs) -> Option<String> {
+    let to = || args.flags.to.first().map(|to| to.domain().clone());
+    args.target.domain.clone().or_else(to).map(|domain| domain.to_string())
+}
+
 /// Reads every error, shows it, and puts it to those that say the same.
-fn read(inputs: &[Input], catalog: &Catalog, show: &mut Show) -> Result<Groups, Failure> {
+fn read(inputs: &[Input], catalog: &Catalog, show: &mut Show, groups: &mut Groups) -> Result<(), Failure> {
     // Stamps without a year or an offset are this host's, and recent.
     let now = Timestamp::now();
     let offset = TimeZone::system().to_offset(now);
     let reader = Reader::new().year(offset.to_datetime(now).year()).offset(offset);
-    let (mut groups, mut seq) = (Groups::default(), 0);
+    let mut seq = 0;
     let mut found = |mut report: Report| {
         seq += 1;
         report.seq = seq;
@@ -92,11 +101,17 @@ fn read(inputs: &[Input], catalog: &Catalog, show: &mut Show) -> Result<Groups, 
         if *input == Input::Stdin && io::stdin().is_terminal() {
             say("paste the error, then end with Ctrl-D");
         }
-        for file in files(input)? {
+        let files = files(input)?;
+        let empty = if files.is_empty() { " (there is no file in it)" } else { "" };
+        for file in files {
             let read = reader.read_from(&name(&file), BufReader::new(open(&file)?), &mut found);
             read.map_err(|(error, _)| Failure::config(format!("{}: {error}", name(&file))))?;
         }
-        names.push(if *input == Input::Stdin { "standard input".to_owned() } else { name(input) });
+        names.push(if *input == Input::Stdin {
+            "standard input".to_owned()
+        } else {
+            format!("{}{empty}", name(input))
+        });
     }
     if seq == 0 {
         let names = names.join(", ");
@@ -104,7 +119,7 @@ fn read(inputs: &[Input], catalog: &Catalog, show: &mut Show) -> Result<Groups, 
             "no error was found in {names}: wanted a bounce, log lines or an error's words"
         )));
     }
-    Ok(groups)
+    Ok(())
 }
 
 /// A file, or what lies in a directory: a maildir's mails, or plain files.

@@ -15,6 +15,7 @@ use crate::catalog::Catalog;
 use crate::cli::args::{History, RunOptions};
 use crate::cli::run::RunArgs;
 use crate::dns::{Anchors, Dns};
+use crate::history::keeper::Keeper;
 use crate::history::ledger::{StoreLedger, Tell};
 use crate::history::unkept::Unkept;
 use crate::ledger::{Ledger, RunLedger};
@@ -27,9 +28,11 @@ use crate::wire::Trust;
 
 pub(super) fn run(args: RunArgs) -> Done {
     let RunArgs { probes, options } = args;
-    let show = Show::open(&options.output, options.record.as_deref())?;
+    let mut show = Show::open(&options.output, options.record.as_deref())?;
+    let ledger = ledger(&options);
+    show.keep(keeper(&options, &*ledger));
     let probes = probes.into_iter().map(Arc::<Probe>::new).collect();
-    let setup = setup(&options, probes, catalog(&options.catalogue)?)?;
+    let setup = setup(&options, probes, catalog(&options.catalogue)?, ledger)?;
     runtime()?.block_on(async { Ok(shown(setup, show).await?.status) })
 }
 
@@ -38,10 +41,9 @@ pub(super) fn setup(
     options: &RunOptions,
     probes: Vec<Arc<Probe>>,
     catalog: &'static Catalog,
+    ledger: Box<dyn Ledger>,
 ) -> Result<Setup, Failure> {
     let patience = probes.iter().map(|probe| probe.timeouts.get(Stage::Resolve)).max().unwrap_or_default();
-    // A dry run enters nothing, and can be had where nothing can be written.
-    let history = if options.dry_run { &History::None } else { &options.history };
     let dns = Dns::new(&options.dns, patience);
     let dns = match &options.trust_anchor {
         Some(file) => {
@@ -52,7 +54,7 @@ pub(super) fn setup(
     Ok(Setup {
         dns,
         trust: Trust::system(),
-        ledger: ledger(history),
+        ledger,
         catalog,
         seed: options.seed.unwrap_or_else(|| rand::rng().random_range(0..1 << 48)),
         dane: false,
@@ -63,14 +65,17 @@ pub(super) fn setup(
     })
 }
 
+/// Puts the run on record, where that is wanted. Of a history that cannot be opened the ledger tells.
+pub(super) fn keeper(options: &RunOptions, ledger: &dyn Ledger) -> Option<Keeper> {
+    let file = options.history.file(|name| std::env::var_os(name)).ok().flatten()?;
+    (!options.dry_run && ledger.unkept().is_none()).then(|| Keeper::start(file, None, tell()))
+}
+
 /// What the history knows of budgets and rests. Whether the run can do without one that cannot be
 /// used depends on whom it probes, which only DNS can tell.
-fn ledger(history: &History) -> Box<dyn Ledger> {
-    let tell = || -> Tell {
-        Box::new(|what| {
-            let _ = writeln!(io::stderr(), "mxprobe: {}", visible(what));
-        })
-    };
+pub(super) fn ledger(options: &RunOptions) -> Box<dyn Ledger> {
+    // A dry run enters nothing, and can be had where nothing can be written.
+    let history = if options.dry_run { &History::None } else { &options.history };
     match history.file(|name| std::env::var_os(name)) {
         Ok(None) => Box::new(RunLedger::default()),
         Err(nowhere) => Box::new(Unkept::new(&nowhere, tell())),
@@ -79,6 +84,12 @@ fn ledger(history: &History) -> Box<dyn Ledger> {
             Err(error) => Box::new(Unkept::new(&error, tell())),
         },
     }
+}
+
+fn tell() -> Tell {
+    Box::new(|what| {
+        let _ = writeln!(io::stderr(), "mxprobe: {}", visible(what));
+    })
 }
 
 /// Runs and shows at once, and stops in order when the operator says so.
@@ -121,7 +132,8 @@ async fn shown_by(
     let nagios = shown.nagios;
     let status = match (summary, shown.failure) {
         (Err(error), _) => {
-            return Err(Failure { status: if nagios.is_some() { 3 } else { 2 }, ..Failure::config(error) });
+            let ours = matches!(error, RunError::Ours(_)) || nagios.is_some();
+            return Err(Failure { status: if ours { 3 } else { 2 }, ..Failure::config(error) });
         }
         (Ok(_), Some(failure)) => failure.status,
         (Ok(_), None) if dry_run || shown.unread => 0,

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::Failure;
 use crate::cli::args::{Output, Progress as When};
+use crate::history::keeper::Keeper;
 use crate::ledger::later;
 use crate::record::{Diagnosis, Gate, Line, Session};
 use crate::reproduce::swaks::Commands;
@@ -40,6 +41,7 @@ pub(super) fn look(output: &Output) -> Look {
 pub(super) struct Show {
     out: Option<Box<dyn Sink + Send>>,
     record: Option<(String, Box<dyn Sink + Send>)>,
+    keeper: Option<Keeper>,
     format: Format,
     /// Kept for the status that monitoring systems want.
     lines: Vec<Line>,
@@ -48,6 +50,8 @@ pub(super) struct Show {
     budgets: Vec<String>,
     progress: Option<Progress>,
     wants_progress: bool,
+    /// Standard output is one.
+    on_terminal: bool,
     /// What is known so far, in words.
     so_far: Option<SoFar>,
     /// Where the commands for swaks are wanted.
@@ -73,6 +77,7 @@ impl Show {
         Ok(Self {
             out: Some(sink::open(output.format, io::stdout(), look(output))),
             record,
+            keeper: None,
             format: output.format,
             lines: Vec::new(),
             diagnoses: Vec::new(),
@@ -80,11 +85,17 @@ impl Show {
             budgets: Vec::new(),
             progress: None,
             wants_progress: output.progress == When::Auto && io::stderr().is_terminal() && !output.quiet,
+            on_terminal: io::stdout().is_terminal(),
             so_far: None,
             swaks: None,
             quiet: output.quiet,
             failure: None,
         })
+    }
+
+    /// Puts the run on record too.
+    pub(super) fn keep(&mut self, keeper: Option<Keeper>) {
+        self.keeper = keeper;
     }
 
     /// Says something before the run, to people only.
@@ -96,7 +107,7 @@ impl Show {
 
     /// Shows a line that does not come from the run.
     pub(super) fn also(&mut self, line: &Line) {
-        self.tell(|sink| sink.line(line));
+        self.line_out(line);
     }
 
     /// Has the progress say what is known so far.
@@ -134,6 +145,9 @@ impl Show {
             progress.finish();
         }
         self.tell(|sink| sink.finish());
+        if let Some(keeper) = self.keeper.take() {
+            keeper.close();
+        }
         if let Some(commands) = self.swaks.take().filter(|commands| !commands.lines().is_empty()) {
             self.out(&format!("\n{}\n", commands.lines().join("\n")));
         }
@@ -166,9 +180,16 @@ impl Show {
         if let Line::Gate(gate) = line {
             self.gates.push((**gate).clone());
         }
-        self.tell(|sink| sink.line(line));
+        self.line_out(line);
         if self.format == Format::Nagios {
             self.lines.push(line.clone());
+        }
+    }
+
+    fn line_out(&mut self, line: &Line) {
+        self.tell(|sink| sink.line(line));
+        if let Some(keeper) = &self.keeper {
+            keeper.line(line);
         }
     }
 
@@ -187,16 +208,18 @@ impl Show {
 
     /// A dialog: on standard output beside the text, else out of the way of what programs read.
     fn out(&mut self, text: &str) {
-        let written = match self.format {
+        let written = above(self.progress.as_ref(), || match self.format {
             Format::Text => io::stdout().write_all(text.as_bytes()),
             _ => io::stderr().write_all(text.as_bytes()),
-        };
+        });
         self.note(written, None);
     }
 
     fn tell(&mut self, mut what: impl FnMut(&mut dyn Sink) -> io::Result<()>) {
         if let Some(out) = &mut self.out {
-            let written = what(&mut **out);
+            // Only there do the lines come while the bar is drawn, and only a terminal has both.
+            let bar = self.progress.as_ref().filter(|_| self.format == Format::Jsonl && self.on_terminal);
+            let written = above(bar, || what(&mut **out));
             self.note(written, None);
         }
         if let Some((name, record)) = &mut self.record {
@@ -219,6 +242,14 @@ impl Show {
             let _ = writeln!(io::stderr(), "error: {}", visible(&message));
             self.failure.get_or_insert(Failure::ours(message));
         }
+    }
+}
+
+/// Writes above the progress bar, where there is one.
+fn above<T>(bar: Option<&Progress>, write: impl FnOnce() -> T) -> T {
+    match bar {
+        Some(bar) => bar.above(write),
+        None => write(),
     }
 }
 

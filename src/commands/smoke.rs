@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::run::{setup, shown_smoke};
+use super::run::{keeper, ledger, setup, shown_smoke};
 use super::show::Show;
 use super::{Done, Failure, catalog, runtime};
 use crate::cli::smoke::SmokeArgs;
@@ -17,10 +17,12 @@ use crate::run::Setup;
 
 pub(super) fn smoke(args: SmokeArgs) -> Done {
     let SmokeArgs { probes, write_pool, options } = args;
-    let show = Show::open(&options.output, options.record.as_deref())?;
+    let mut show = Show::open(&options.output, options.record.as_deref())?;
+    let ledger = ledger(&options);
+    show.keep(keeper(&options, &*ledger));
     let probes = probes.into_iter().map(Arc::<Probe>::new).collect();
     // Whatever --tls says: the checks tell where a sender that goes by DANE would fail.
-    let setup = Setup { dane: true, ..setup(&options, probes, catalog(&options.catalogue)?)? };
+    let setup = Setup { dane: true, ..setup(&options, probes, catalog(&options.catalogue)?, ledger)? };
     let end = runtime()?.block_on(shown_smoke(setup, show))?;
     if let Some(path) = write_pool.filter(|_| !options.dry_run) {
         write(&path, &pool(&end.gates)).map_err(|e| Failure::ours(format!("--write-pool {}: {e}", path.display())))?;

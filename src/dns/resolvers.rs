@@ -14,9 +14,11 @@ use tokio::time::{Instant, timeout_at};
 
 use super::ask::{self, Answer, Question};
 use super::name::shown_name;
+use crate::ledger::later;
 use crate::record::{self, Lookup, LookupError};
+use crate::wire::descriptors;
 
-/// Questions under way at once. Each holds a socket, and so a descriptor.
+/// Questions under way at once. Each holds a socket, and so a descriptor: where those are few, half.
 const AT_ONCE: usize = 256;
 
 /// CNAMEs followed from one name.
@@ -27,6 +29,8 @@ pub(super) struct Resolvers {
     pub(super) servers: Vec<SocketAddr>,
     pub(super) missing: Option<String>,
     permits: Semaphore,
+    /// The time on record is counted from here, so that a clock that jumps reorders nothing.
+    begun: (Timestamp, Instant),
     asked: Mutex<Vec<Lookup>>,
     under_way: Mutex<HashMap<(Name, RecordType), UnderWay>>,
 }
@@ -48,7 +52,8 @@ impl Resolvers {
         Self {
             servers,
             missing,
-            permits: Semaphore::new(AT_ONCE),
+            permits: Semaphore::new(descriptors().map_or(AT_ONCE, |left| (left / 2).clamp(1, AT_ONCE))),
+            begun: (Timestamp::now(), Instant::now()),
             asked: Mutex::default(),
             under_way: Mutex::default(),
         }
@@ -99,7 +104,7 @@ impl Resolvers {
             let left = u32::try_from(self.servers.len() - i).unwrap_or(u32::MAX);
             let until = now + deadline.saturating_duration_since(now) / left;
             let permit = timeout_at(until, self.permits.acquire()).await;
-            let (at, now) = (record::stamp(Timestamp::now()), Instant::now());
+            let (at, now) = (self.now(), Instant::now());
             let answer = match permit {
                 Ok(_permit) => ask::exchange(server, question, until).await,
                 Err(_) => Err(LookupError::Timeout),
@@ -126,7 +131,7 @@ impl Resolvers {
         if self.servers.is_empty() {
             self.note(Lookup {
                 run: String::new(),
-                at: record::stamp(Timestamp::now()),
+                at: self.now(),
                 name: shown_name(name),
                 rtype: rtype.to_string(),
                 resolver: "none".to_owned(),
@@ -146,6 +151,11 @@ impl Resolvers {
         if let Some(lookup) = answered.filter(|lookup| lookup.error.is_none_or(LookupError::is_denial)) {
             lookup.error = Some(LookupError::Bogus);
         }
+    }
+
+    fn now(&self) -> Timestamp {
+        let (wall, begun) = self.begun;
+        record::stamp(later(wall, begun.elapsed()))
     }
 
     fn note(&self, lookup: Lookup) {

@@ -32,8 +32,11 @@ const AGAIN: Duration = Duration::from_millis(250);
 /// How long the file is left alone when it failed.
 const AWAY: Duration = Duration::from_secs(30);
 
-/// How many characters of a reply are kept.
-const LONGEST_WHY: usize = 500;
+/// So many pages may wait in the write-ahead log; the archive lets 1,000 wait (SQLite's own figure).
+const CHECKPOINT: i64 = 4000;
+
+/// How many characters of a reason are kept.
+pub(super) const LONGEST_WHY: usize = 500;
 
 /// Tells the operator that the file failed, and that it is back.
 pub type Tell = Box<dyn Fn(&str) + Send>;
@@ -74,6 +77,9 @@ impl StoreLedger {
     }
 
     pub(super) fn over(mut store: Store, now: Timestamp, tell: Tell) -> Result<Self, HistoryError> {
+        // What the archive writes beside the ledger, the archive tidies up: no session waits for that.
+        let set = store.db.pragma_update(None, "wal_autocheckpoint", CHECKPOINT);
+        set.map_err(|e| store.error(e))?;
         page::tidy(&mut store, now, LEASE).map_err(|e| store.error(e))?;
         let (book, read) = (RunLedger::default(), BTreeMap::new());
         Ok(Self { store, book, read, leases: Vec::new(), owed: Vec::new(), on_loopback: None, away: None, tell })

@@ -14,9 +14,11 @@ pub(super) const VERSION: usize = STEPS.len();
 /// `mxpr`, as a number.
 const APPLICATION: i64 = 0x6d78_7072;
 
+const STEPS: [&str; 2] = [LEDGER, ARCHIVE];
+
 /// Times are microseconds since 1970. `loopback-port` is 0 for a provider out in the world. Numbers
 /// are never used twice, so that whoever has read up to one of them can go on from there.
-const STEPS: [&str; 1] = [r#"
+const LEDGER: &str = r#"
     CREATE TABLE start (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         run TEXT NOT NULL,
@@ -47,7 +49,133 @@ const STEPS: [&str; 1] = [r#"
         until INTEGER NOT NULL
     ) STRICT;
     CREATE INDEX "lease-by-account" ON lease (provider, "loopback-port");
-"#];
+"#;
+
+/// Times are milliseconds since 1970, as the lines have them. What sessions and rounds repeat is in
+/// `text`, once, and a column that holds its number is named for what it says: `head`, `cell`,
+/// `ending`, `server`. `seen` is the last day, since 1970, of a run that names the row. Of `place`
+/// and `outcome` an empty word, and the code 0, stand for none.
+///
+/// Sessions lie in the order of their runs, and so of time, which is how they are forgotten; the
+/// places are few, so that one index serves a source, an address, a domain and their days.
+const ARCHIVE: &str = r#"
+    CREATE TABLE text (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        digest INTEGER NOT NULL,
+        seen INTEGER NOT NULL,
+        text TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX "text-by-digest" ON text (digest);
+
+    CREATE TABLE reply (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        digest INTEGER NOT NULL,
+        seen INTEGER NOT NULL,
+        normalised TEXT NOT NULL,
+        sample TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX "reply-by-digest" ON reply (digest);
+
+    CREATE TABLE place (
+        id INTEGER PRIMARY KEY,
+        role TEXT NOT NULL,
+        domain TEXT NOT NULL,
+        source TEXT NOT NULL,
+        address TEXT NOT NULL,
+        UNIQUE (source, address, domain, role)
+    ) STRICT;
+
+    CREATE TABLE outcome (
+        id INTEGER PRIMARY KEY,
+        stage TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        code INTEGER NOT NULL,
+        tag TEXT NOT NULL,
+        failed INTEGER NOT NULL,
+        UNIQUE (stage, kind, code, tag, failed)
+    ) STRICT;
+
+    CREATE TABLE run (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        run TEXT NOT NULL UNIQUE,
+        probe TEXT,
+        at INTEGER NOT NULL,
+        last INTEGER NOT NULL,
+        seed INTEGER NOT NULL,
+        head INTEGER,
+        lines INTEGER NOT NULL,
+        completed INTEGER NOT NULL,
+        failed INTEGER NOT NULL,
+        local INTEGER NOT NULL,
+        skipped INTEGER NOT NULL,
+        "exit" INTEGER,
+        diagnosis INTEGER
+    ) STRICT;
+    CREATE INDEX "run-by-time" ON run (at);
+    CREATE INDEX "run-by-last" ON run (last);
+    CREATE INDEX "run-by-probe" ON run (probe, at);
+
+    CREATE TABLE session (
+        run INTEGER NOT NULL,
+        seq INTEGER NOT NULL,
+        position INTEGER NOT NULL,
+        attempt INTEGER NOT NULL,
+        at INTEGER NOT NULL,
+        place INTEGER NOT NULL,
+        outcome INTEGER NOT NULL,
+        cell INTEGER NOT NULL,
+        ending INTEGER NOT NULL,
+        server INTEGER NOT NULL,
+        banner INTEGER,
+        "banner-words" TEXT,
+        reply INTEGER,
+        "reply-words" TEXT,
+        took TEXT NOT NULL,
+        PRIMARY KEY (run, seq)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX "session-by-place" ON session (place, at);
+
+    CREATE TABLE line (
+        run INTEGER NOT NULL,
+        position INTEGER NOT NULL,
+        at INTEGER,
+        ms REAL,
+        text INTEGER NOT NULL,
+        PRIMARY KEY (run, position)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE hour (
+        place INTEGER NOT NULL,
+        at INTEGER NOT NULL,
+        outcome INTEGER NOT NULL,
+        sessions INTEGER NOT NULL,
+        PRIMARY KEY (place, at, outcome)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE incident (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        probe TEXT,
+        domain TEXT NOT NULL,
+        opened INTEGER NOT NULL,
+        closed INTEGER,
+        incident TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX "incident-by-closed" ON incident (closed);
+
+    CREATE TABLE notice (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        incident INTEGER NOT NULL,
+        change INTEGER NOT NULL,
+        receiver TEXT NOT NULL,
+        payload TEXT NOT NULL,
+        tries INTEGER NOT NULL,
+        due INTEGER,
+        delivered INTEGER,
+        why TEXT,
+        UNIQUE (incident, change, receiver)
+    ) STRICT;
+    CREATE INDEX "notice-by-due" ON notice (due) WHERE due IS NOT NULL;
+"#;
 
 /// Refuses what is not ours, before anything is changed.
 pub(super) fn check(db: &Transaction<'_>) -> Result<(), Fault> {

@@ -6,11 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::case::{Case, host};
 use super::sentences::{diagnosis, list, plural, undecided, visible};
 use super::trial::Trial;
-use super::{Found, SoFar};
+use super::{Found, SoFar, silence};
 use crate::record::{Confidence, Diagnosis, DiagnosisKind, Kind, Lookup, LookupError};
 use crate::stage::Stage;
 
-/// Row 2: the resolver answers for no name.
+pub(super) const MEND: &str =
+    "mend this host's resolver, or name another with --dns; nothing here says anything about the provider";
+
+/// Row 2: the resolver answers for no name, or for none any more.
 pub(super) fn local_dns(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found {
     let mut found = Found::default();
     let asked = &case.ground.lookups;
@@ -24,6 +27,7 @@ pub(super) fn local_dns(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found {
     let about_target = !ours.is_empty() || left.is_empty();
     let holds = if asked.is_empty() { unreachable > 0 && left.is_empty() } else { silent && !theirs && about_target };
     if !holds {
+        found.diagnoses.extend(silence::of_ours(asked, &target));
         return found;
     }
     let confidence = if others.is_empty() { Confidence::Medium } else { Confidence::High };
@@ -50,8 +54,7 @@ pub(super) fn local_dns(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found {
     } else {
         d.because.push(format!("{} of them for names that are not the target's", others.len()));
     }
-    d.advice =
-        "mend this host's resolver, or name another with --dns; nothing here says anything about the provider".into();
+    d.advice = MEND.into();
     found.diagnoses.push(d);
     found
 }
@@ -83,12 +86,20 @@ pub(super) fn receiver_dns_fault(case: &Case<'_>, left: &[&Trial], so_far: &SoFa
         return found;
     }
     let target = Target::new(case);
-    let faults = target.faults();
     let unresolved = case.aside.iter().filter(|t| t.kind == Kind::DnsFailed).count() as u64;
+    // Where the run was stopped, or no server could be asked, what is missing is no fault of theirs.
+    if unresolved == 0 && !case.aside.is_empty() {
+        return found;
+    }
+    let faults = target.faults();
     if faults.is_empty() {
         if unresolved > 0 {
             found.diagnoses.push(unresolved_for_unknown_reasons(case, unresolved));
         }
+        return found;
+    }
+    if let Some(open) = silence::of_anybodys(case, &faults) {
+        found.diagnoses.push(open);
         return found;
     }
     let resolvers: BTreeSet<&String> = faults.iter().map(|l| &l.resolver).collect();
@@ -145,11 +156,11 @@ pub(super) fn exchangers_not_probed(case: &Case<'_>) -> Vec<String> {
 }
 
 /// Whether the resolver gave an answer, be it that there is none.
-fn answers(l: &Lookup) -> bool {
+pub(super) fn answers(l: &Lookup) -> bool {
     matches!(l.error, None | Some(LookupError::Nxdomain | LookupError::Nodata))
 }
 
-fn errors<'a>(lookups: impl IntoIterator<Item = &'a Lookup>) -> String {
+pub(super) fn errors<'a>(lookups: impl IntoIterator<Item = &'a Lookup>) -> String {
     let mut counts: BTreeMap<LookupError, u64> = BTreeMap::new();
     for error in lookups.into_iter().filter_map(|l| l.error) {
         *counts.entry(error).or_default() += 1;
@@ -158,7 +169,7 @@ fn errors<'a>(lookups: impl IntoIterator<Item = &'a Lookup>) -> String {
 }
 
 /// The target's names, and what was asked about them.
-struct Target<'a> {
+pub(super) struct Target<'a> {
     domain: Option<String>,
     exchangers: BTreeSet<String>,
     lookups: Vec<&'a Lookup>,
@@ -178,7 +189,7 @@ impl<'a> Target<'a> {
     }
 
     /// Whether a lookup is about the target's zone.
-    fn owns(&self, l: &Lookup) -> bool {
+    pub(super) fn owns(&self, l: &Lookup) -> bool {
         let name = host(&l.name);
         let within = |zone: &str| name == zone || name.strip_suffix(zone).is_some_and(|rest| rest.ends_with('.'));
         self.domain.as_deref().is_some_and(within) || self.exchangers.iter().any(|mx| within(mx))

@@ -7,11 +7,12 @@ use std::collections::BTreeSet;
 
 use super::case::Case;
 use super::dns;
-use super::sentences::{connections, diagnosis, list, percent, undecided, visible};
+use super::sentences::{connections, diagnosis, list, percent, plural, undecided, visible};
 use super::statistics::{could_have_missed, sample_size};
 use super::time::windows;
 use super::trial::Trial;
 use crate::record::{Confidence, Diagnosis, DiagnosisKind, Kind, Role};
+use crate::smtp::fault::Fault;
 use crate::stage::Stage;
 
 /// A target at which nothing of ours failed.
@@ -50,14 +51,22 @@ impl Clean {
 
 fn nothing_tried(case: &Case<'_>) -> Diagnosis {
     let mut d = undecided([DiagnosisKind::LocalConfig, DiagnosisKind::Healthy], None);
-    let skipped = case.aside.iter().filter(|t| t.kind == Kind::Skipped).count() as u64;
+    let left_out = || case.aside.iter().filter(|t| t.kind == Kind::Skipped);
+    let skipped = left_out().count() as u64;
+    let cancelled = Fault::Cancelled.to_string();
+    let stopped = skipped > 0 && left_out().all(|t| t.detail.is_some_and(|d| case.names().text(d) == cancelled));
     d.because.push(if skipped > 0 {
         format!("all {} to {} were skipped: nothing was tried", connections(skipped), visible(case.title()))
     } else {
         "there is no session in the evidence: nothing was tried".to_owned()
     });
-    d.would_raise.push("one session per source and address, once rest and budget allow".to_owned());
-    d.advice = "run it again when the sources have rested".into();
+    if stopped {
+        d.would_raise.push("a run that is not stopped".to_owned());
+        d.advice = "run it again".into();
+    } else {
+        d.would_raise.push("one session per source and address, once rest and budget allow".to_owned());
+        d.advice = "run it again when the sources have rested".into();
+    }
     d
 }
 
@@ -110,5 +119,13 @@ pub(super) fn healthy(clean: &[Clean]) -> Option<Diagnosis> {
     d.would_raise.extend(sizes.into_iter().map(|(n, rate)| format!("{n} connections, to exclude a fault of {rate} %")));
     d.advice = "nothing to do".into();
     d.notes = clean.iter().flat_map(|c| c.notes.iter().cloned()).collect();
+    if !d.notes.is_empty() {
+        // No session could have found it, so it is no trial; but it is not as it should be either.
+        let unresolved = plural(d.notes.len() as u64, "exchanger");
+        d.because.push(format!(
+            "beside that, {unresolved} did not resolve, which counts as failed: mail goes to the others"
+        ));
+        d.advice = "nothing to do on our side; the domain's owner should mend its MX records".into();
+    }
     Some(d)
 }

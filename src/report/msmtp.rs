@@ -10,6 +10,8 @@ use crate::stage::Stage;
 
 pub(crate) const NAME: &str = "msmtp";
 
+const SERVER: &str = "msmtp: server message";
+
 const MESSAGES: [(&str, Stage); 10] = [
     ("cannot get initial OK message from server", Stage::Banner),
     ("SMTP server does not accept EHLO or HELO commands", Stage::Ehlo),
@@ -24,15 +26,14 @@ const MESSAGES: [(&str, Stage); 10] = [
 ];
 
 pub(crate) fn sentences(s: &Squeezed<'_>, hits: &mut Vec<Hit>) {
-    for phrase in s.all("msmtp: server message") {
+    for phrase in s.all(SERVER) {
+        if is_further_line(&s.text[..phrase.start]) {
+            continue;
+        }
         let from = sentence::floor(s.text, phrase.start.saturating_sub(300));
         let start = s.find("msmtp:", from).map_or(phrase.start, |f| f.start);
         let stage = stage(&s.text[start..phrase.start]);
-        hits.push(Hit::new(
-            start..phrase.end,
-            Report { stage, kind: Some(Kind::Rejected), ..by(NAME) },
-            sentence::reply_follows,
-        ));
+        hits.push(Hit::new(start..phrase.end, Report { stage, kind: Some(Kind::Rejected), ..by(NAME) }, reply));
     }
     for phrase in s.all("msmtp: cannot connect to") {
         let rest = s.text[phrase.end..].lines().next().unwrap_or_default();
@@ -41,6 +42,19 @@ pub(crate) fn sentences(s: &Squeezed<'_>, hits: &mut Vec<Hit>) {
             Report { kind: wording::fault(what), mx: wording::host_name(host.trim()), ..at(NAME, Stage::Connect) };
         hits.push(Hit::new(phrase, report, sentence::nothing_follows));
     }
+}
+
+/// Every line of a reply has the phrase before it: whether one that goes on ends what was read.
+fn is_further_line(before: &str) -> bool {
+    let last = before.trim_end().rsplit('\n').next().unwrap_or_default();
+    let line = last.trim_start().strip_prefix("msmtp: server message:").unwrap_or_default().trim_start().as_bytes();
+    line.len() > 3 && line[..3].iter().all(u8::is_ascii_digit) && line[3] == b'-'
+}
+
+/// The reply ends where msmtp says the next thing.
+fn reply(report: &mut Report, rest: &str) {
+    let lines = rest.replace("msmtp: server message:", "");
+    sentence::reply_follows(report, lines.split("msmtp:").next().unwrap_or_default());
 }
 
 /// `host=H tls=.. recipients=A smtpstatus=421 smtpmsg='421 R' errormsg='..' exitcode=EX_..`.

@@ -176,7 +176,9 @@ fn delivery(told: &str) -> Option<Report> {
         Some(rest[..rest.find('"')?].to_owned())
     };
     let result = quoted("result=\"")?;
-    let stat = told.split_once("stat=\"").map_or("", |(_, stat)| stat.trim_end().trim_end_matches('"'));
+    // It ends the line; quotes before its own belong to the reply.
+    let stat = told.split_once("stat=\"").map_or("", |(_, stat)| stat.trim_end());
+    let stat = stat.strip_suffix('"').unwrap_or(stat);
     let mut report = if result == "Ok" {
         wording::passed(NAME)
     } else if stat.starts_with(['4', '5']) {

@@ -26,15 +26,23 @@ pub struct Group {
 /// Takes reports in, in bounded memory.
 #[derive(Debug, Default)]
 pub struct Groups {
+    /// Where a report that names no domain is asked about.
+    elsewhere: Option<String>,
     found: Vec<Group>,
     known: HashMap<String, usize>,
     left_out: u64,
 }
 
 impl Groups {
+    /// Of reports that are about this domain where they name none.
+    #[must_use]
+    pub fn about(domain: Option<String>) -> Self {
+        Self { elsewhere: domain, ..Self::default() }
+    }
+
     /// Takes in one report.
     pub fn add(&mut self, report: Report) {
-        let key = key(&report);
+        let key = key(&report, self.elsewhere.as_deref());
         let at = match self.known.get(&key) {
             Some(&at) => at,
             None if self.found.len() >= MOST_GROUPS => {
@@ -67,8 +75,8 @@ impl Groups {
     }
 }
 
-fn key(report: &Report) -> String {
-    let domain = report.domain.as_deref().unwrap_or_default().to_ascii_lowercase();
+fn key(report: &Report, elsewhere: Option<&str>) -> String {
+    let domain = report.domain.as_deref().or(elsewhere).unwrap_or_default().to_ascii_lowercase();
     let reply = report.inner_reply.as_deref().or(report.reply.as_deref()).map(normalise);
     let stage = report.stage.map_or("", |stage| stage.as_str());
     let what = reply.unwrap_or_else(|| format!("{:?} {:?} {:?}", report.kind, report.code, report.tag));
@@ -104,5 +112,21 @@ mod tests {
         let shown: Vec<_> = ranked.iter().map(|group| (group.report.seq, group.reports)).collect();
         assert_eq!(shown, [(2, 3), (1, 2), (4, 1), (5, 1)]);
         assert_eq!((ranked[1].sources.len(), left_out), (1, 0));
+    }
+
+    #[test]
+    fn a_report_without_a_domain_is_about_the_operators() {
+        let words = |domain: Option<&str>| Report {
+            reply: Some("421 4.7.1 : (DYN:T1)".to_owned()),
+            domain: domain.map(str::to_owned),
+            ..Report::default()
+        };
+        for (given, wanted) in [(None, 3), (Some("aol.com"), 2)] {
+            let mut groups = Groups::about(given.map(str::to_owned));
+            for domain in [None, Some("aol.com"), Some("b.example")] {
+                groups.add(words(domain));
+            }
+            assert_eq!(groups.ranked().0.len(), wanted, "{given:?}");
+        }
     }
 }

@@ -163,7 +163,8 @@ impl Asked {
         if session.role != Role::Target {
             return;
         }
-        seen.rested |= rest(session).is_some();
+        let held_back = session.kind == Kind::Skipped && session.detail.iter().any(|why| why.contains(" rests at "));
+        seen.rested |= held_back || rest(session).is_some();
         match compare(report, session) {
             Verdict::Same => {
                 seen.same += 1;

@@ -41,6 +41,8 @@ pub(super) struct Rules {
     pub(super) terms: Terms,
     pub(super) ledger: Box<dyn Ledger>,
     pub(super) seed: u64,
+    /// The most sessions at once that this host has descriptors for.
+    pub(super) room: usize,
 }
 
 /// Starts the plan in the background; each session comes out as it ends, with its dialog where one
@@ -163,7 +165,8 @@ impl<E: Execute> Dispatcher<E> {
         loop {
             // Sessions that end because they were stopped make room, and must not be replaced.
             cancelled |= *cancel.borrow();
-            if self.open.is_empty() && self.queues.is_empty() && !cancelled {
+            // A matrix that was stopped before it began is on record all the same, as skipped.
+            if self.open.is_empty() && self.queues.is_empty() && (!cancelled || self.enough.is_none()) {
                 self.next_part();
             }
             if cancelled {

@@ -1,7 +1,7 @@
 //! Opens one session for real: connect, drive, and what came of it.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -92,8 +92,11 @@ impl Opener {
             () = turned(&mut cancel) => return (failed(Stage::Connect, Fault::Cancelled), None),
             tcp = connecting => match tcp {
                 Ok(Ok(tcp)) => tcp,
-                Ok(Err(fault)) => return (failed(Stage::Connect, connect_fault(fault)), None),
-                Err(_) => return (failed(Stage::Connect, Fault::TimedOut), None),
+                Ok(Err(fault)) => {
+                    let fault = whose(connect_fault(fault), source, to);
+                    return (failed(Stage::Connect, fault), None);
+                }
+                Err(_) => return (failed(Stage::Connect, whose(Fault::TimedOut, source, to)), None),
             },
         };
         let connected =
@@ -112,6 +115,9 @@ impl Opener {
         let session = Session::new(script, Instant::now().into());
         let mut learned = drive(session, &mut line, cancel, trace.as_mut()).await;
         learned.steps.insert(0, connected);
+        if let Some(Step { answer: Answer::Fault(fault), .. }) = learned.steps.iter_mut().find(|step| !step.passed) {
+            *fault = whose(fault.clone(), bound, to);
+        }
         let outcome = finish(learned, line.tls, bound);
         let dialog = trace.map(|trace| trace.finish(ending(&outcome)));
         (outcome, dialog)
@@ -172,6 +178,17 @@ impl AsyncWrite for Line {
 fn broken(stage: Stage, fault: Fault, took: Duration) -> Learned {
     let step = Step { stage, answer: Answer::Fault(fault), passed: false, took };
     Learned { steps: vec![step], ..Learned::default() }
+}
+
+/// Whose fault a silence or a break is: nobody is heard from an address that has left this host, or
+/// over a way that is gone, and it would pass for theirs.
+fn whose(fault: Fault, source: Option<IpAddr>, to: SocketAddr) -> Fault {
+    let may_be_ours = matches!(fault, Fault::TimedOut | Fault::Closed | Fault::Reset | Fault::Unreachable(_));
+    let lost = source.filter(|_| may_be_ours).and_then(|source| wire::lost(source, to));
+    match lost {
+        Some(lost) => Fault::Local(format!("{lost}; until that showed: {fault}")),
+        None => fault,
+    }
 }
 
 fn connect_fault(fault: ConnectFault) -> Fault {

@@ -5,11 +5,13 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use tokio::sync::watch;
 
 use super::RunError;
 use crate::address::{EhloName, Host};
 use crate::dane::Dane;
 use crate::dns::{self, Dns};
+use crate::drive::turned;
 use crate::plan::{Exchanger, Route, Source};
 use crate::probe::{HostSpec, Probe};
 use crate::record::Role;
@@ -24,19 +26,44 @@ pub(super) struct Resolved {
     pub(super) sources: Vec<Source>,
 }
 
-/// Looks everything up, all probes at once; TLSA records where sessions go by them, or if they are
-/// wanted in any case.
-pub(super) async fn resolve(probes: &[Arc<Probe>], dns: &Dns, dane: bool) -> Result<Vec<Resolved>, RunError> {
+/// Looks everything up, all probes at once, unless the operator stops the run first; TLSA records
+/// where sessions go by them, or if they are wanted in any case.
+pub(super) async fn resolve(
+    probes: &[Arc<Probe>],
+    dns: &Dns,
+    dane: bool,
+    cancel: &watch::Receiver<bool>,
+) -> Result<Vec<Resolved>, RunError> {
     let mut tasks = Vec::new();
     for probe in probes {
-        let (probe, dns) = (Arc::clone(probe), dns.clone());
-        tasks.push(tokio::spawn(async move { one(&probe, &dns, dane).await }));
+        let (probe, dns, mut cancel) = (Arc::clone(probe), dns.clone(), cancel.clone());
+        tasks.push(tokio::spawn(async move {
+            tokio::select! {
+                biased;
+                () = turned(&mut cancel) => Ok(stopped(&probe)),
+                found = one(&probe, &dns, dane) => found,
+            }
+        }));
     }
     let mut all = Vec::new();
     for task in tasks {
-        all.push(task.await.map_err(|e| RunError::Config(format!("a lookup broke off: {e}")))??);
+        all.push(task.await.map_err(|e| RunError::Ours(format!("a lookup broke off: {e}")))??);
     }
     Ok(all)
+}
+
+/// What a probe comes to whose lookups were stopped: one record for each name.
+fn stopped(probe: &Probe) -> Resolved {
+    let route = |role, domain: Option<&Host>| Route {
+        role,
+        domain: domain.cloned(),
+        fault: Some(Fault::Cancelled),
+        notes: Vec::new(),
+        exchangers: Vec::new(),
+    };
+    let target = route(Role::Target, probe.target.domain.as_ref());
+    let controls = probe.target.control.iter().map(|domain| route(Role::Control, Some(domain)));
+    Resolved { routes: std::iter::once(target).chain(controls).collect(), sources: Vec::new() }
 }
 
 async fn one(probe: &Probe, dns: &Dns, dane: bool) -> Result<Resolved, RunError> {
@@ -147,7 +174,7 @@ async fn hosts(domain: Option<Host>, hosts: &[HostSpec], dns: &Dns) -> Route {
 /// The addresses to probe from, each with its EHLO name.
 async fn sources(probe: &Probe, routes: &[Route], dns: &Dns) -> Result<Vec<Source>, RunError> {
     let config = |e: &dyn std::fmt::Display| RunError::Config(e.to_string());
-    let interfaces = wire::interfaces().map_err(|e| config(&format_args!("this host's interfaces: {e}")))?;
+    let interfaces = wire::interfaces().map_err(|e| RunError::Ours(format!("this host's interfaces: {e}")))?;
     let mut own = source::expand(&probe.source.addresses, &interfaces).map_err(|e| config(&e))?;
     if own.is_empty() && probe.source.addresses.is_empty() {
         own = kernels_choice(probe, routes);
@@ -198,8 +225,9 @@ async fn name_of(probe: &Probe, source: IpAddr, dns: &Dns) -> EhloName {
     }
 }
 
-/// This host's own name, where it is a full one.
+/// This host's own name, where it is a full one: servers refuse others (RFC 5321, section 2.3.5),
+/// and it would be read as their refusal.
 fn host_name() -> Option<Host> {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
-    name.trim().parse().ok()
+    name.trim().parse().ok().filter(|name: &Host| name.as_str().contains('.'))
 }

@@ -12,7 +12,7 @@ use super::grid::{Cell, Grid};
 use super::recording::{Recording, ranges};
 use super::timing::timings;
 use super::verdicts::{Sheet, sheets};
-use crate::record::{Diagnosis, DiagnosisKind, Verdict};
+use crate::record::{Diagnosis, DiagnosisKind, Reproduction, Verdict};
 use crate::visible::visible;
 
 /// No more than this of a kind is listed.
@@ -25,6 +25,7 @@ const LINES: usize = 40;
 pub(super) fn write<W: io::Write>(recording: &Recording, out: &mut W) -> io::Result<()> {
     let mut ticket = Ticket { out, recipients: recipients(recording) };
     ticket.head(recording)?;
+    recording.reproductions.iter().try_for_each(|answer| ticket.reproduction(recording, answer))?;
     for domain in recording.domains() {
         let grid = Grid::of(recording, domain);
         if !grid.rows.is_empty() {
@@ -87,6 +88,32 @@ impl<W: io::Write> Ticket<'_, W> {
         let tally = recording.tally();
         let counts = format!("{}: {} completed, {} failed", sessions(tally.sessions()), tally.completed, tally.failed);
         writeln!(self.out, "- {counts}, {} not tried for a reason of ours, {} skipped", tally.local, tally.skipped)
+    }
+
+    /// What was reported, and whether it showed again.
+    fn reproduction(&mut self, recording: &Recording, answer: &Reproduction) -> io::Result<()> {
+        let result = answer.result.as_str().replace('-', " ").to_uppercase();
+        let domain = answer.domain.as_deref().map_or_else(String::new, |domain| format!(" of {domain}"));
+        let stage = answer.stage.map_or_else(String::new, |stage| format!(" at {stage}"));
+        let such = if answer.reports > 1 { format!(", {} such reports", answer.reports) } else { String::new() };
+        let title = format!("Report {}{stage}{domain}{such}: {result}", answer.report);
+        writeln!(self.out, "\n## {}\n", self.inline(&title))?;
+        let report = recording.reports.iter().find(|report| report.seq == answer.report);
+        if let Some(reply) = report.and_then(|report| report.reply.as_ref()) {
+            self.fenced(std::slice::from_ref(reply))?;
+        }
+        let (low, high) = (answer.rate_low * 100.0, answer.rate_high * 100.0);
+        let seen = format!("{} of {}; rate {low:.1}-{high:.1} % (95 %)", answer.same, sessions(answer.sessions));
+        let told = [
+            ("because", answer.because.clone().unwrap_or_default()),
+            ("seen in", if answer.sessions > 0 { seen } else { String::new() }),
+            ("from", ranges(answer.sources.iter().copied())),
+            ("at", ranges(answer.addresses.iter().copied())),
+            ("instead", answer.others.join("; ")),
+            ("not tested", answer.not_tested.join("; ")),
+        ];
+        let told = told.iter().filter(|(_, text)| !text.is_empty());
+        told.clone().try_for_each(|(name, text)| writeln!(self.out, "- {name}: {}", self.inline(text)))
     }
 
     fn matrix(&mut self, domain: Option<&str>, grid: &Grid) -> io::Result<()> {

@@ -97,6 +97,7 @@ fn judged(recording: &Recording) -> Status {
         (_, 0) if tally.local > 0 => Status::Unknown,
         (_, 0) => Status::Ok,
         (tried, failed) if failed == tried && first.is_some_and(ours) => Status::Unknown,
+        _ if first.is_some() && recording.diagnoses.iter().all(ours) => Status::Unknown,
         _ if recording.domains().into_iter().any(|domain| down(recording.at(domain))) => Status::Critical,
         _ => Status::Warning,
     }

@@ -33,11 +33,20 @@ impl Progress {
             self.bar.set_message(format!("{} failed", self.failed));
         }
         self.bar.inc(1);
+        // Pairs, and names that do not resolve, come on top of what was planned.
+        if self.bar.length().is_some_and(|planned| planned < self.bar.position()) {
+            self.bar.inc_length(1);
+        }
     }
 
     /// Says something else beside the bar.
     pub fn say(&self, what: String) {
         self.bar.set_message(what);
+    }
+
+    /// Has something written to the terminal that the bar is on, and draws the bar below it again.
+    pub fn above<T>(&self, write: impl FnOnce() -> T) -> T {
+        self.bar.suspend(write)
     }
 
     /// Takes the bar away: what follows is the result.
@@ -47,7 +56,8 @@ impl Progress {
 }
 
 fn style() -> Option<ProgressStyle> {
-    let template = "{bar:24} {pos}/{len} sessions, {elapsed} so far, {eta} to go  {msg}";
+    // One line of 80 columns, or every redrawing would scroll.
+    let template = "{bar:16} {pos}/{len} sessions, {eta} to go  {wide_msg}";
     ProgressStyle::with_template(template).ok()
 }
 

@@ -15,6 +15,7 @@ mod gate;
 mod head;
 mod matrix;
 mod paper;
+pub(super) mod past;
 mod planned;
 mod refusals;
 mod reports;
@@ -31,7 +32,7 @@ pub(super) fn write<W: io::Write>(recording: &Recording, out: &mut W, look: Look
         planned::planned(paper, recording)?;
         sessions(paper, recording, look.detail)?;
     }
-    reports::reproductions(paper, recording)?;
+    reports::reproductions(paper, recording, look.detail == Detail::Quiet)?;
     diagnosis::diagnoses(paper, recording)?;
     gate::gate(paper, recording, look.detail)?;
     head::summary(paper, recording)

@@ -84,6 +84,27 @@ pub fn bound(source: IpAddr) -> io::Result<()> {
     socket.bind(&SocketAddr::new(source, 0).into())
 }
 
+/// What has become of the way from `source` to `to` since it was taken: null = it is still there, as
+/// far as this host can tell. The kernel is asked for it by way of a UDP socket; nothing is sent.
+#[must_use]
+pub fn lost(source: IpAddr, to: SocketAddr) -> Option<String> {
+    let ask = || {
+        let socket = Socket::new(Domain::for_address(to), Type::DGRAM, Some(Protocol::UDP))?;
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+        socket.connect(&to.into())
+    };
+    match ask() {
+        Err(e) if e.kind() == io::ErrorKind::AddrNotAvailable => {
+            Some(format!("{source} is no longer an address of this host"))
+        }
+        Err(e) => match at_once(&e, Some(source), to) {
+            ConnectFault::Local(LocalFault::NoRoute, detail) => Some(detail),
+            _ => None,
+        },
+        Ok(()) => None,
+    }
+}
+
 /// Waits for what the network has to say. Whoever resets has accepted before, for the answer to a
 /// SYN is "refused": that was a connection, and what was said on it is there to be read.
 async fn answered(tcp: &TcpStream) -> io::Result<()> {
@@ -212,6 +233,15 @@ mod tests {
             let ConnectFault::Local(kind, text) = &found else { panic!("{source} to {to}: {found:?}") };
             assert!(*kind == fault && text.contains(detail), "{source} to {to}: {found:?}");
         }
+    }
+
+    #[test]
+    fn an_address_that_is_not_here_is_lost_and_a_port_where_nobody_is_changes_nothing() {
+        let lost = |source: &str, to: &str| lost(source.parse().unwrap(), to.parse().unwrap());
+        assert_eq!(lost("127.0.0.5", "127.0.0.1:1"), None);
+        assert_eq!(lost("192.0.2.7", "127.0.0.1:1").unwrap(), "192.0.2.7 is no longer an address of this host");
+        // What was never a way is not lost.
+        assert_eq!(lost("127.0.0.5", "192.0.2.1:25"), None);
     }
 
     #[test]

@@ -46,7 +46,8 @@ impl<E: Execute> Dispatcher<E> {
                 if attempt.fault.is_none() {
                     let limits = &attempt.probe.limits;
                     let here = self.at_provider.get(&attempt.provider).copied().unwrap_or(0);
-                    if busy >= limits.per_address || here >= limits.per_provider {
+                    let is_full = self.open.len() >= self.rules.room;
+                    if is_full || busy >= limits.per_address || here >= limits.per_provider {
                         break;
                     }
                     let Some(due) = self.due(attempt) else { continue };

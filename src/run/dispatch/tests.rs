@@ -133,7 +133,8 @@ impl World {
 
     async fn run(self, cancel_after: Option<Duration>) -> (Vec<Session>, Log, Duration) {
         let (clock, (plan, terms)) = (Clock::start(), self.plan());
-        let rules = Rules { run: "run".to_owned(), clock, terms, ledger: Box::new(RunLedger::default()), seed: 7 };
+        let (ledger, room) = (Box::new(RunLedger::default()), usize::MAX);
+        let rules = Rules { run: "run".to_owned(), clock, terms, ledger, seed: 7, room };
         let (stop, cancel) = watch::channel(false);
         if let Some(after) = cancel_after {
             tokio::spawn(async move {

@@ -103,7 +103,12 @@ fn described(exchanger: &Exchanger<'_>, resolves: bool) -> String {
 }
 
 /// How many sessions, how deep, and what they did not do.
+///
+/// A reproduction ends when it knows enough, so each says by itself what was planned.
 fn plan(recording: &Recording) -> String {
+    if !recording.reproductions.is_empty() {
+        return String::new();
+    }
     let planned = recording.sessions.len().max(recording.planned.len());
     let Some(until) = recording
         .sessions

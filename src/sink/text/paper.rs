@@ -35,6 +35,15 @@ impl Piece {
         width(&self.text)
     }
 
+    /// The piece, or as much of it as fits, and `…`.
+    pub(super) fn shortened(&self, room: usize) -> Self {
+        let text = match cut(&self.text, room) {
+            (_, "") => self.text.clone(),
+            _ => format!("{}…", cut(&self.text, room.saturating_sub(1)).0),
+        };
+        Self { text, style: self.style }
+    }
+
     /// The piece with blanks behind it, `width` columns wide.
     fn padded(self, width: usize) -> [Self; 2] {
         let blanks = " ".repeat(width.saturating_sub(self.width()));

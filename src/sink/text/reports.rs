@@ -9,6 +9,9 @@ use crate::sink::faults::sessions;
 use crate::sink::recording::{Recording, ranges};
 use crate::smtp::reply::{Class, Code};
 
+/// So many characters remind of a report's words.
+const REMINDER: usize = 240;
+
 /// Each report as it was understood; where they were put together to be reproduced, the first of
 /// each kind.
 pub(super) fn reports<W: io::Write>(paper: &mut Paper<W>, recording: &Recording) -> io::Result<()> {
@@ -28,9 +31,21 @@ pub(super) fn reports<W: io::Write>(paper: &mut Paper<W>, recording: &Recording)
     paper.flow(piece(PLAIN, ""), DIM, &format!("further reports, which say the same or are rarer: {more}"))
 }
 
-/// Each report's result.
-pub(super) fn reproductions<W: io::Write>(paper: &mut Paper<W>, recording: &Recording) -> io::Result<()> {
-    recording.reproductions.iter().try_for_each(|reproduction| self::reproduction(paper, reproduction))
+/// Each report's result; `reminded`, or where there are several, with the words that it is about.
+pub(super) fn reproductions<W: io::Write>(
+    paper: &mut Paper<W>,
+    recording: &Recording,
+    reminded: bool,
+) -> io::Result<()> {
+    let reminded = reminded || recording.reproductions.len() > 1;
+    let words = |seq| {
+        let reply = recording.reports.iter().find(|report| report.seq == seq)?.reply.as_deref()?;
+        let shown: String = reply.chars().take(REMINDER).collect();
+        Some(if shown.len() < reply.len() { format!("{shown} …") } else { shown })
+    };
+    recording.reproductions.iter().try_for_each(|reproduction| {
+        self::reproduction(paper, reproduction, words(reproduction.report).filter(|_| reminded))
+    })
 }
 
 fn report<W: io::Write>(paper: &mut Paper<W>, report: &Report) -> io::Result<()> {
@@ -80,7 +95,7 @@ fn report<W: io::Write>(paper: &mut Paper<W>, report: &Report) -> io::Result<()>
     paper.flow(piece(PLAIN, "  "), WARN, "no attempt of its own: the line repeats an earlier result")
 }
 
-fn reproduction<W: io::Write>(paper: &mut Paper<W>, r: &Reproduction) -> io::Result<()> {
+fn reproduction<W: io::Write>(paper: &mut Paper<W>, r: &Reproduction, words: Option<String>) -> io::Result<()> {
     let style = match r.result {
         Finding::Reproduced => BAD,
         Finding::NotReproduced => GOOD,
@@ -98,6 +113,9 @@ fn reproduction<W: io::Write>(paper: &mut Paper<W>, r: &Reproduction) -> io::Res
     paper.blank()?;
     let facts = [from.as_str(), &at, &domain, &such].into_iter().filter(|fact| !fact.is_empty()).collect::<Vec<_>>();
     paper.flow(piece(style.bold(), format!("report {}  {result}  ", r.report)), PLAIN, &facts.join(" "))?;
+    if let Some(words) = words {
+        lines(paper, &[words])?;
+    }
     let because = r.because.as_deref().unwrap_or_default();
     field(paper, "because", because)?;
     field(paper, "plan", &r.plan.join("; "))?;
@@ -109,8 +127,9 @@ fn reproduction<W: io::Write>(paper: &mut Paper<W>, r: &Reproduction) -> io::Res
     field(paper, "at", &ranges(r.addresses.iter().copied()))?;
     field(paper, "instead", &r.others.join("; "))?;
     if let Some(rate) = r.detectable_rate.filter(|_| r.same == 0) {
-        let percent = rate * 100.0;
-        field(paper, "missed", &format!("what hits at least {percent:.1} % of sessions would have shown, at 95 %"))?;
+        let rate = format!("{:.1}", rate * 100.0);
+        let rate = rate.strip_suffix(".0").unwrap_or(&rate);
+        field(paper, "excluded", &format!("a failure in {rate} % of sessions or more: it would have shown, at 95 %"))?;
     }
     if let Some((passed, tried)) = r.control {
         field(paper, "control", &format!("{passed} of {} at other providers passed", sessions(tried)))?;

@@ -1,0 +1,118 @@
+//! A resolver that answered for a while, and then nothing any more: ours, theirs, or not to be told.
+//!
+//! Apart from `dns` because it is the only reading of the lookups that goes by their order.
+
+use std::collections::BTreeSet;
+
+use super::case::{Case, host};
+use super::dns::{MEND, Target, answers, errors};
+use super::sentences::{diagnosis, list, plural, undecided, visible};
+use crate::record::{Confidence, Diagnosis, DiagnosisKind, Lookup, LookupError};
+use crate::stage::Stage;
+
+/// A silence that is our resolver's.
+pub(super) fn of_ours(asked: &[Lookup], target: &Target<'_>) -> Option<Diagnosis> {
+    // Reverse names may be this host's own to answer, and so no sign of life.
+    let names = Silence::after_answers(&asked.iter().filter(|l| forward(l)).collect::<Vec<_>>());
+    let all = Silence::after_answers(&asked.iter().collect::<Vec<_>>());
+    let fell = names.filter(|fell| fell.has_others(target)).or(all.filter(|fell| fell.is_ours(target)))?;
+    Some(fell_silent(&fell, target))
+}
+
+/// A silence that the target's exchangers met with, and nothing was asked behind them.
+pub(super) fn of_anybodys(case: &Case<'_>, faults: &[&Lookup]) -> Option<Diagnosis> {
+    let silence = Silence::after_answers(&case.ground.lookups.iter().collect::<Vec<_>>())?;
+    silence.is_all_of(faults).then(|| silent_to_the_end(case, faults))
+}
+
+/// The questions at the end of a run to which nobody had an answer any more.
+struct Silence<'a> {
+    unanswered: Vec<&'a Lookup>,
+}
+
+impl<'a> Silence<'a> {
+    /// From the first question on that nobody answered, where no answer came to any put later.
+    fn after_answers(asked: &[&'a Lookup]) -> Option<Self> {
+        let last = asked.iter().copied().filter(|l| answers(l)).map(|l| l.at).max()?;
+        // Of two servers the one that answers makes up for the other. A server that will not tell
+        // one type of a name whose other it tells is none that fell silent.
+        let answered = || asked.iter().copied().filter(|l| answers(l));
+        let names: BTreeSet<&str> = answered().map(|l| &*l.name).collect();
+        let types: BTreeSet<(&str, &str)> = answered().map(|l| (&*l.name, &*l.rtype)).collect();
+        let made_up = |l: &Lookup| match l.error {
+            Some(LookupError::Timeout | LookupError::Unreachable) => types.contains(&(&*l.name, &*l.rtype)),
+            _ => names.contains(&*l.name),
+        };
+        let unanswered: Vec<&Lookup> =
+            asked.iter().copied().filter(|l| l.at >= last && !answers(l) && !made_up(l)).collect();
+        (!unanswered.is_empty()).then_some(Self { unanswered })
+    }
+
+    /// Whether all these faults are of it, and none of them is an answer of a kind.
+    fn is_all_of(&self, faults: &[&Lookup]) -> bool {
+        faults.iter().all(|l| l.error == Some(LookupError::Timeout) && self.unanswered.contains(l))
+    }
+
+    /// Whether names that are not the target's met with it too.
+    fn has_others(&self, target: &Target<'_>) -> bool {
+        self.unanswered.iter().any(|l| !target.owns(l))
+    }
+
+    /// Whether it is our resolver that fell silent, and not the target's zone: other names met the
+    /// same, or no server could be reached at all. The reverse names of our own sources alone say
+    /// nothing: their zones are often out of order, and nothing depends on them.
+    fn is_ours(&self, target: &Target<'_>) -> bool {
+        let unreachable = |l: &&&Lookup| l.error == Some(LookupError::Unreachable);
+        let ours = self.unanswered.iter().all(|l| unreachable(&l)) || self.has_others(target);
+        ours && self.unanswered.iter().any(|l| forward(l))
+    }
+}
+
+/// The resolver that answered for a while, and then for no name.
+fn fell_silent(silence: &Silence<'_>, target: &Target<'_>) -> Diagnosis {
+    let unanswered = &silence.unanswered;
+    let others = unanswered.iter().filter(|l| !target.owns(l)).count();
+    let others_too = unanswered.iter().any(|l| !target.owns(l) && forward(l));
+    let confidence = if others_too { Confidence::High } else { Confidence::Medium };
+    let mut d = diagnosis(DiagnosisKind::LocalDns, confidence);
+    d.stage = Some(Stage::Resolve);
+    d.failed = unanswered.len() as u64;
+    d.tried = d.failed;
+    d.windows = 1;
+    d.because.push(format!(
+        "{} answered at first, and then none of {} for {}: {}",
+        list(unanswered.iter().map(|l| &l.resolver).collect::<BTreeSet<_>>()),
+        plural(d.failed, "question"),
+        list(unanswered.iter().map(|l| host(&l.name)).collect::<BTreeSet<_>>()),
+        errors(unanswered.iter().copied()),
+    ));
+    if others > 0 {
+        d.because.push(format!("{others} of them for names that are not the target's"));
+    }
+    if !others_too {
+        d.would_raise.push("a lookup of another name, or a control (--control)".to_owned());
+        d.would_raise.push("another resolver (--dns)".to_owned());
+    }
+    d.advice = MEND.into();
+    d
+}
+
+fn silent_to_the_end(case: &Case<'_>, faults: &[&Lookup]) -> Diagnosis {
+    let mut d = undecided([DiagnosisKind::LocalDns, DiagnosisKind::ReceiverDnsFault], None);
+    d.stage = Some(Stage::Resolve);
+    (d.failed, d.tried, d.windows) = (faults.len() as u64, faults.len() as u64, 1);
+    d.because.push(format!(
+        "{} did not resolve: {}; nothing that was asked later was answered, of {} or of others",
+        list(faults.iter().map(|l| host(&l.name)).collect::<BTreeSet<_>>()),
+        errors(faults.iter().copied()),
+        visible(case.title()),
+    ));
+    d.would_raise.push("a lookup of another name, or a control (--control)".to_owned());
+    d.would_raise.push("a second resolver (--dns)".to_owned());
+    d
+}
+
+/// Whether a name was asked for, and not what an address is called.
+fn forward(l: &Lookup) -> bool {
+    !l.rtype.eq_ignore_ascii_case("PTR")
+}
