@@ -22,13 +22,15 @@ pub fn starttls() -> Vec<u8> {
     b"STARTTLS\r\n".to_vec()
 }
 
-/// `MAIL FROM:<sender>`, with `SMTPUTF8` where an address needs it (RFC 6531, section 3.4).
+/// `MAIL FROM:<sender>`, with `SMTPUTF8` where an address needs it (RFC 6531, section 3.4) and
+/// `BODY=8BITMIME` where the message does (RFC 6152, section 3).
 #[must_use]
-pub fn mail(sender: &Sender, smtputf8: bool) -> Vec<u8> {
-    let parameter = if smtputf8 { " SMTPUTF8" } else { "" };
+pub fn mail(sender: &Sender, smtputf8: bool, eight_bit: bool) -> Vec<u8> {
+    let smtputf8 = if smtputf8 { " SMTPUTF8" } else { "" };
+    let body = if eight_bit { " BODY=8BITMIME" } else { "" };
     match sender {
-        Sender::Null => format!("MAIL FROM:<>{parameter}\r\n"),
-        Sender::Mailbox(mailbox) => format!("MAIL FROM:<{mailbox}>{parameter}\r\n"),
+        Sender::Null => format!("MAIL FROM:<>{smtputf8}{body}\r\n"),
+        Sender::Mailbox(mailbox) => format!("MAIL FROM:<{mailbox}>{smtputf8}{body}\r\n"),
     }
     .into_bytes()
 }
