@@ -337,7 +337,10 @@ async fn the_program_says_what_the_readme_shows() {
         mended.seen().into_iter().map(|seen| seen.message).filter(|message| !message.is_empty()).collect();
     assert_eq!(received.len(), 8);
     for message in received {
-        assert!(message.starts_with(b"DKIM-Signature: v=1; a=rsa-sha256; s=s1; d=example.net;"));
+        let text = String::from_utf8(message).unwrap();
+        assert!(text.starts_with("DKIM-Signature: v=1; a=rsa-sha256; s=s1; d=example.net;"), "{text}");
+        // Some verifiers find a signature broken that has a fold behind it.
+        assert!(!text.contains("\r\n\t;"), "{text}");
     }
 }
 

@@ -63,7 +63,7 @@ impl Signer {
     pub fn sign(&self, message: &[u8]) -> Vec<u8> {
         let message = crlf(message);
         match self.inner.sign(&message) {
-            Ok(signature) => [signature.to_header().as_bytes(), &message].concat(),
+            Ok(signature) => [unbroken(&signature.to_header()).as_bytes(), &message].concat(),
             Err(_) => message,
         }
     }
@@ -95,6 +95,15 @@ impl Signer {
     #[must_use]
     pub fn public(&self) -> &[u8] {
         &self.public
+    }
+}
+
+/// The field without a fold between the signature and its semicolon. RFC 6376, section 3.5 has that
+/// blank deleted with the signature; there are verifiers that keep it, and find the field changed.
+fn unbroken(field: &str) -> String {
+    match field.trim_end().strip_suffix(';') {
+        Some(rest) => format!("{};\r\n", rest.trim_end()),
+        None => field.to_owned(),
     }
 }
 
