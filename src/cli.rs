@@ -16,6 +16,7 @@ pub mod judge;
 pub mod reproduce;
 pub mod run;
 pub mod sim;
+pub mod smoke;
 pub mod swaks;
 mod target;
 mod usage;
@@ -35,6 +36,7 @@ use judge::JudgeArgs;
 use reproduce::{ReproduceArgs, ReproduceFlags};
 use run::{RunArgs, RunFlags};
 use sim::SimArgs;
+use smoke::{SmokeArgs, SmokeFlags};
 pub use usage::Usage;
 use watch::{WatchArgs, WatchFlags};
 
@@ -45,6 +47,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Probe on schedule.
     Watch(Box<WatchArgs>),
+    /// Test whether a campaign may start.
+    Smoke(Box<SmokeArgs>),
     /// See whether reported errors are still there.
     Reproduce(Box<ReproduceArgs>),
     /// Diagnose recorded evidence again.
@@ -110,6 +114,7 @@ fn read(argv: Vec<OsString>, variable: &dyn Fn(&str) -> Option<OsString>) -> Res
     Ok(match grammar.command {
         Verb::Run(flags) => Command::Run(Box::new(flags.read()?)),
         Verb::Watch(flags) => Command::Watch(Box::new(flags.read()?)),
+        Verb::Smoke(flags) => Command::Smoke(Box::new(flags.read()?)),
         Verb::Reproduce(flags) => Command::Reproduce(Box::new(flags.read()?)),
         Verb::Judge(flags) => Command::Judge(flags),
         Verb::Diff(flags) => Command::Diff(flags.checked()?),
@@ -162,6 +167,9 @@ enum Verb {
     /// Probe on schedule, keep what comes of it, tell of trouble, serve metrics
     #[command(after_help = watch::EXAMPLES, mut_arg("format", watch::format), mut_arg("transcript", |arg| arg.hide(true)))]
     Watch(Box<WatchFlags>),
+    /// Say before a campaign from which addresses it may be sent: GO, HOLD or NO-GO
+    #[command(after_help = smoke::EXAMPLES)]
+    Smoke(Box<SmokeFlags>),
     /// Read bounces, logs or pasted errors, probe what they describe, say whether it reproduces
     #[command(after_help = reproduce::EXAMPLES)]
     Reproduce(Box<ReproduceFlags>),

@@ -23,6 +23,7 @@ pub mod prometheus;
 mod recording;
 mod text;
 mod timing;
+mod verdicts;
 
 use recording::Recording;
 
