@@ -20,13 +20,17 @@ use crate::smtp::session::{Script, TlsLevel};
 use crate::stage::Stage;
 
 mod message;
+mod one;
 mod route;
 mod sample;
 mod smoke;
+mod turn;
 
+pub use one::one;
 pub use route::{Exchanger, Route, Source};
 pub use sample::{Sample, sample};
 pub use smoke::smoke;
+pub use turn::{turn, turns};
 
 /// One session to open: a cell of the matrix, and the how-manieth attempt at it.
 #[derive(Clone, Debug)]

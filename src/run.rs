@@ -15,7 +15,7 @@ use crate::dns::Dns;
 use crate::gate;
 use crate::judge::{Evidence, judge};
 use crate::ledger::{Ledger, later};
-use crate::plan::{self, Plan, Sample};
+use crate::plan::Sample;
 use crate::probe::Probe;
 use crate::record::{self, Line, Lookup, Session, ms};
 use crate::reproduce::Inquiry;
@@ -25,10 +25,17 @@ use crate::status;
 use crate::wire::{self, Trust};
 
 mod dispatch;
+mod foresee;
+mod layout;
 mod open;
 mod resolve;
 mod smoke;
 mod terms;
+
+pub use foresee::{Foreseen, foresee};
+use layout::Extent;
+
+pub(crate) use open::Line as Connection;
 
 /// What a run needs beside its probes.
 pub struct Setup {
@@ -143,7 +150,7 @@ pub async fn run(
     events: mpsc::Sender<Event>,
     cancel: watch::Receiver<bool>,
 ) -> Result<record::Summary, RunError> {
-    go(setup, Kind::Matrix, events, cancel).await
+    go(setup, Extent::Whole, events, cancel).await
 }
 
 /// Runs a smoke test of the probes: checks of ourselves and of them beside the sessions, and behind
@@ -157,7 +164,34 @@ pub async fn smoke(
     events: mpsc::Sender<Event>,
     cancel: watch::Receiver<bool>,
 ) -> Result<record::Summary, RunError> {
-    go(setup, Kind::Smoke, events, cancel).await
+    go(setup, Extent::Smoke, events, cancel).await
+}
+
+/// Runs one session of the one probe that there is, the one that a mailer would try first.
+///
+/// # Errors
+///
+/// As [`run`].
+pub async fn one(
+    setup: Setup,
+    events: mpsc::Sender<Event>,
+    cancel: watch::Receiver<bool>,
+) -> Result<record::Summary, RunError> {
+    go(setup, Extent::One, events, cancel).await
+}
+
+/// Runs a round of a watch of one probe: one address per source, this turn's ([`plan::turn`]).
+///
+/// # Errors
+///
+/// As [`run`].
+pub async fn turn(
+    setup: Setup,
+    number: u64,
+    events: mpsc::Sender<Event>,
+    cancel: watch::Receiver<bool>,
+) -> Result<record::Summary, RunError> {
+    go(setup, Extent::Turn(number), events, cancel).await
 }
 
 /// Runs a sample of the probes; the reproductions come behind the summary.
@@ -171,28 +205,12 @@ pub async fn sample(
     events: mpsc::Sender<Event>,
     cancel: watch::Receiver<bool>,
 ) -> Result<record::Summary, RunError> {
-    go(setup, Kind::Sample(sampling), events, cancel).await
-}
-
-/// What is run.
-enum Kind {
-    Matrix,
-    Sample(Sampling),
-    Smoke,
-}
-
-impl Kind {
-    fn sampling(&self) -> Option<&Sampling> {
-        match self {
-            Self::Sample(sampling) => Some(sampling),
-            Self::Matrix | Self::Smoke => None,
-        }
-    }
+    go(setup, Extent::Sample(sampling), events, cancel).await
 }
 
 async fn go(
     setup: Setup,
-    kind: Kind,
+    extent: Extent,
     events: mpsc::Sender<Event>,
     cancel: watch::Receiver<bool>,
 ) -> Result<record::Summary, RunError> {
@@ -200,14 +218,14 @@ async fn go(
     let id = uuid::Uuid::now_v7().to_string();
     let voice = Voice { events };
 
-    let sampling = kind.sampling();
+    let sampling = extent.sampling();
     let signers = auth::signers(setup.probes.iter().map(Arc::as_ref)).map_err(|e| RunError::Config(e.to_string()))?;
     let resolved = resolve::resolve(&setup.probes, &setup.dns, setup.dane, &cancel).await?;
-    let parts = lay_out(&setup.probes, &resolved, setup.seed, &kind);
+    let parts = layout::lay_out(&setup.probes, &resolved, setup.seed, &extent);
     if let Some(sampling) = sampling {
         parts.iter().enumerate().for_each(|(index, part)| sampling.inquiry().plan(index, part));
     }
-    let (plan, mut terms) = (whole(&parts), terms::Terms::default());
+    let (plan, mut terms) = (layout::whole(&parts), terms::Terms::default());
     for attempt in &plan.attempts {
         terms.see(attempt);
     }
@@ -221,7 +239,7 @@ async fn go(
         voice.line(Line::Lookup(lookup)).await;
     }
     // The parts of a sample follow one another, those of a matrix mix.
-    let starts = if sampling.is_some() { one_by_one(&parts) } else { plan.starts() };
+    let starts = if sampling.is_some() { layout::one_by_one(&parts) } else { plan.starts() };
     let lasts = starts.iter().max().copied().unwrap_or_default();
     let planned = Event::Planned {
         sessions: plan.sessions(),
@@ -239,7 +257,7 @@ async fn go(
     }
 
     let mut preflight =
-        matches!(kind, Kind::Smoke).then(|| smoke::Preflight::start(&setup, &resolved, &signers, cancel.clone()));
+        matches!(extent, Extent::Smoke).then(|| smoke::Preflight::start(&setup, &resolved, &signers, cancel.clone()));
     let mut held = Vec::new();
     let opener = open::Opener { trust: setup.trust, run: id.clone(), clock, transcript: setup.transcript, signers };
     let mut tally = status::Tally::default();
@@ -307,39 +325,6 @@ const SPARE: usize = 8;
 fn room(descriptors: Option<usize>, simulated: bool) -> usize {
     let room = descriptors.map_or(usize::MAX, |left| left.saturating_sub(SPARE));
     (if simulated { room / 2 } else { room }).max(1)
-}
-
-/// A plan for each probe; their sessions are numbered through.
-fn lay_out(probes: &[Arc<Probe>], resolved: &[resolve::Resolved], seed: u64, kind: &Kind) -> Vec<Plan> {
-    let mut first = 1;
-    let laid_out = probes.iter().zip(resolved).enumerate().map(|(at, (probe, found))| {
-        let sample = kind.sampling().and_then(|sampling| sampling.samples.get(at));
-        let part = match (sample, kind) {
-            (Some(sample), _) => plan::sample(probe, &found.routes, &found.sources, seed, first, sample),
-            (None, Kind::Smoke) => plan::smoke(probe, &found.routes, &found.sources, seed, first),
-            (None, _) => plan::plan(probe, &found.routes, &found.sources, seed, first),
-        };
-        first += part.attempts.len() as u64;
-        part
-    });
-    laid_out.collect()
-}
-
-/// All parts as one plan.
-fn whole(parts: &[Plan]) -> Plan {
-    let attempts = parts.iter().flat_map(|part| part.attempts.iter().cloned()).collect();
-    Plan { attempts, left_out: parts.iter().flat_map(|part| part.left_out.iter().cloned()).collect() }
-}
-
-/// When each session will start at the earliest, where a part begins when the one before is over.
-fn one_by_one(parts: &[Plan]) -> Vec<Duration> {
-    let (mut starts, mut begun) = (Vec::new(), Duration::ZERO);
-    for part in parts {
-        let part: Vec<Duration> = part.starts().into_iter().map(|start| begun + start).collect();
-        begun = part.iter().max().copied().unwrap_or(begun);
-        starts.extend(part);
-    }
-    starts
 }
 
 fn head(setup: &Setup, resolved: &[resolve::Resolved], id: &str, at: Timestamp) -> record::Run {

@@ -262,7 +262,7 @@ impl ProbingFlags {
 
 /// Lays the flags over a target. A conflict is shown where it was said: in the file, if the flags
 /// do not speak of it.
-fn settle(flags: &ProbeLayer, target: Option<Target>) -> Result<Probe, Usage> {
+pub(super) fn settle(flags: &ProbeLayer, target: Option<Target>) -> Result<Probe, Usage> {
     settle_by(flags, target, |layer| layer.settle(|path| target::read_bytes(path, LARGEST_MESSAGE)))
 }
 
