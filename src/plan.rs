@@ -78,7 +78,7 @@ impl Attempt {
             tls: self.level(),
             from: self.from.clone(),
             to: self.to.clone(),
-            message: self.message(source, run, at).into(),
+            message: self.message(source, run, at),
             until: self.until,
             timeouts: Arc::clone(&self.probe.timeouts),
         })

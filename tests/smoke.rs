@@ -314,6 +314,15 @@ async fn the_program_says_what_the_readme_shows() {
     assert_eq!(std::fs::read_to_string(&pool).unwrap(), "127.0.0.12\n127.0.0.13\n127.0.0.14\n");
     // A mistake leaves the pool as it was, and so does a dry run.
     assert_eq!(smoke(&provider, &["--warn", "moon"]).status.code(), Some(2));
+    let nowhere = directory.path().join("nowhere/pool");
+    let refused = Command::new(env!("CARGO_BIN_EXE_mxprobe"))
+        .args(["smoke", "aol.com", "--dns", &provider.dns().to_string(), "--history", "none", "--write-pool"])
+        .arg(&nowhere)
+        .env_clear()
+        .output()
+        .unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--write-pool"), "before anything is sent");
     assert_eq!(smoke(&provider, &["--dry-run"]).status.code(), Some(0));
     assert_eq!(std::fs::read_to_string(&pool).unwrap(), "127.0.0.12\n127.0.0.13\n127.0.0.14\n");
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "nothing lies beside the pool");

@@ -17,6 +17,11 @@ use crate::run::Setup;
 
 pub(super) fn smoke(args: SmokeArgs) -> Done {
     let SmokeArgs { probes, write_pool, options } = args;
+    let pool_of = |path: &Path, e: io::Error| format!("--write-pool {}: {e}", path.display());
+    // Known before anything is sent.
+    if let Some(path) = write_pool.as_deref().filter(|_| !options.dry_run) {
+        writable(path).map_err(|e| Failure::config(pool_of(path, e)))?;
+    }
     let mut show = Show::open(&options.output, options.record.as_deref())?;
     let ledger = ledger(&options);
     show.keep(keeper(&options, &*ledger));
@@ -25,9 +30,18 @@ pub(super) fn smoke(args: SmokeArgs) -> Done {
     let setup = Setup { dane: true, ..setup(&options, probes, catalog(&options.catalogue)?, ledger)? };
     let end = runtime()?.block_on(shown_smoke(setup, show))?;
     if let Some(path) = write_pool.filter(|_| !options.dry_run) {
-        write(&path, &pool(&end.gates)).map_err(|e| Failure::ours(format!("--write-pool {}: {e}", path.display())))?;
+        write(&path, &pool(&end.gates)).map_err(|e| Failure::ours(pool_of(&path, e)))?;
     }
     Ok(end.status)
+}
+
+/// Whether the file can be put there; nothing is left of the trial.
+fn writable(path: &Path) -> io::Result<()> {
+    if path.is_dir() || path.file_name().is_none() {
+        return Err(io::Error::other("wanted a file"));
+    }
+    let beside = beside(path);
+    File::create(&beside).and_then(|_| fs::remove_file(&beside))
 }
 
 /// Puts the sources into the file, one a line, all at once: whoever reads it finds the old pool or

@@ -1,22 +1,26 @@
 //! The messages that are sent: the one that says what it is, and the operator's own.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 
 use super::{Attempt, Source};
 use crate::address::Sender;
 use crate::record::Variant;
+use crate::stage::Stage;
 
 impl Attempt {
-    /// The message of this session, unsigned.
+    /// The message of this session, unsigned; none where it does not come to one.
     ///
     /// The operator's goes out as it is; as one half of a pair it gets an id of its own, so that no
     /// two of them are one to the other side.
-    pub(super) fn message(&self, source: &Source, run: &str, at: Timestamp) -> Vec<u8> {
+    pub(super) fn message(&self, source: &Source, run: &str, at: Timestamp) -> Arc<[u8]> {
         match (&self.probe.message.body, self.variant) {
-            (None, _) | (_, Variant::ControlMessage) => self.introduction(source, run, at),
-            (Some(body), Variant::Campaign) => with_id(body, &self.message_id(source, run)),
-            (Some(body), _) => body.to_vec(),
+            _ if self.until < Stage::EndOfData => Arc::default(),
+            (None, _) | (_, Variant::ControlMessage) => self.introduction(source, run, at).into(),
+            (Some(body), Variant::Campaign) => with_id(body, &self.message_id(source, run)).into(),
+            (Some(body), _) => Arc::clone(body),
         }
     }
 
