@@ -25,6 +25,7 @@ pub(crate) mod side;
 pub(crate) mod strip;
 mod text;
 mod timing;
+mod verdicts;
 
 use recording::Recording;
 

@@ -22,7 +22,7 @@ use crate::catalog::Catalog;
 use crate::dns::{Anchors, Dns};
 use crate::drive::turned;
 use crate::history::archive::Archive;
-use crate::ledger::Shared;
+use crate::ledger::{Shared, later};
 use crate::probe::alert::Alert;
 use crate::probe::layer::ProbeLayer;
 use crate::probe::{Probe, Schedule};
@@ -111,11 +111,11 @@ impl Means {
         }
     }
 
-    /// When the rounds of a probe are due, from now on.
-    pub(crate) fn timetable(&self, watched: &Watched) -> Timetable {
+    /// When the rounds of a probe are due, from so much later than now on.
+    pub(crate) fn timetable(&self, watched: &Watched, delay: Duration) -> Timetable {
         let Schedule { when, jitter, .. } = watched.schedule.clone();
         let seed = crate::schedule::seed(self.seed, &watched.name);
-        Timetable::new(when, jitter, seed, self.zone.clone(), Timestamp::now())
+        Timetable::new(when, jitter, seed, self.zone.clone(), later(Timestamp::now(), delay))
     }
 }
 
@@ -281,6 +281,7 @@ impl Office {
     /// named no more.
     fn set(&mut self, watched: Vec<Watched>) {
         self.loops.retain(|name, sender| !sender.is_closed() && watched.iter().any(|w| w.name == *name));
+        let mut delay = Duration::ZERO;
         for watched in watched {
             let name = Arc::clone(&watched.name);
             if let Some(sender) = self.loops.get(&name) {
@@ -296,7 +297,9 @@ impl Office {
                 tell: self.tell.clone(),
                 cancel: self.cancel.clone(),
                 most: self.rounds,
+                delay,
             };
+            delay += APART;
             self.tasks.spawn(rounds.run());
             self.loops.insert(name, sender);
         }
@@ -307,6 +310,10 @@ impl Office {
         format!("{probes} probe{} watched", if probes == 1 { "" } else { "s" })
     }
 }
+
+/// So far apart the first rounds of many probes begin: all at once would ask the resolver, and hold
+/// in memory, what is never needed at once again.
+const APART: Duration = Duration::from_millis(100);
 
 /// How long a wait lasts at most before the clock is looked at again: a host that was asleep does
 /// not notice otherwise.

@@ -87,7 +87,7 @@ async fn foresee(watched: &[Watched], means: Means) -> Done {
 /// Three ways to the history: for what is found, for what is to be told, for what is asked.
 fn archives(history: &History) -> Result<Option<[Box<dyn Archive>; 3]>, Failure> {
     let Some(path) = history.file(|name| std::env::var_os(name)).map_err(Failure::config)? else { return Ok(None) };
-    let open = || StoreArchive::open(&path).map(|archive| Box::new(archive) as Box<dyn Archive>);
+    let open = || StoreArchive::open(&path)?.frugal().map(|archive| Box::new(archive) as Box<dyn Archive>);
     let all = open().and_then(|first| Ok([first, open()?, open()?]));
     all.map(Some).map_err(Failure::config)
 }

@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn what_is_outside_is_passed_over() {
         let mut strip = strip(&[(1, 0)]);
-        for at in ["2026-11-23T23:59:59Z", "2026-11-24T01:00:00Z", "9999-12-30T00:00:00Z"] {
+        for at in ["2026-11-23T23:59:59Z", "2026-11-24T01:00:00Z", "-009999-01-03T00:00:00Z"] {
             strip.add(at.parse().unwrap(), 5, 5);
         }
         assert_eq!(strip.total(), (1, 0));

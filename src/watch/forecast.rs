@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::task::JoinSet;
@@ -45,7 +46,7 @@ impl Forecast {
             }
         }
         let foreseen: Vec<Foreseen> = foreseen.into_iter().flatten().collect();
-        let timetables: Vec<_> = watched.iter().map(|one| means.timetable(one)).collect();
+        let timetables: Vec<_> = watched.iter().map(|one| means.timetable(one, Duration::ZERO)).collect();
         let loads: Vec<Load<'_>> = watched
             .iter()
             .zip(&timetables)
@@ -65,7 +66,7 @@ impl Forecast {
     pub fn in_words(&self, watched: &[Watched], means: &Means, now: Timestamp) -> String {
         let mut text = String::new();
         for (one, takes) in watched.iter().zip(&self.by_probe) {
-            let table = means.timetable(one);
+            let table = means.timetable(one, Duration::ZERO);
             let mut slots: Vec<Slot> = table.first().into_iter().collect();
             while let Some(next) = slots.last().filter(|_| slots.len() < 3).and_then(|last| table.next(last, now)) {
                 slots.push(next.slot);
@@ -81,7 +82,7 @@ impl Forecast {
                     Ground::Own | Ground::Loopback => "without a budget, the target is your own".to_owned(),
                 };
                 let hours = [(1, "an hour"), (24, "a day")].map(|(hours, name)| {
-                    let rounds = table.most(std::time::Duration::from_hours(hours));
+                    let rounds = table.most(Duration::from_hours(hours));
                     format!("{} {name}", sessions.saturating_mul(rounds))
                 });
                 let provider = visible(&account.provider);
@@ -99,7 +100,7 @@ fn notes(one: &Watched, found: &Foreseen) -> Vec<String> {
         notes.push(format!("{}: the target does not resolve now: what its rounds take is not foreseen", one.name));
     }
     if matches!(one.schedule.when, When::Every(every) if found.lasts >= every) {
-        let lasts = humantime::format_duration(std::time::Duration::from_secs(found.lasts.as_secs()));
+        let lasts = humantime::format_duration(Duration::from_secs(found.lasts.as_secs()));
         let when = &one.schedule.when;
         notes.push(format!(
             "{}: a round lasts {lasts} at least, and one is due {when}: rounds will be missed",

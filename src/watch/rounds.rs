@@ -26,6 +26,8 @@ pub(super) struct Rounds {
     pub(super) cancel: watch::Receiver<bool>,
     /// It ends after so many rounds.
     pub(super) most: Option<u64>,
+    /// It begins so much later.
+    pub(super) delay: Duration,
 }
 
 /// Why a wait is over.
@@ -43,7 +45,7 @@ impl Rounds {
     pub(super) async fn run(mut self) {
         let mut watched = Arc::clone(&self.definition.borrow_and_update());
         let name = Arc::clone(&watched.name);
-        let mut table = self.means.timetable(&watched);
+        let mut table = self.means.timetable(&watched, self.delay);
         let mut slot = table.first();
         // Where the turns begin is the seed's, or a watch that is started often would know the
         // first address alone.
@@ -55,13 +57,13 @@ impl Rounds {
                 Woken::Changed => {
                     let before = std::mem::replace(&mut watched, Arc::clone(&self.definition.borrow_and_update()));
                     if before.schedule != watched.schedule {
-                        table = self.means.timetable(&watched);
+                        table = self.means.timetable(&watched, Duration::ZERO);
                         slot = table.first();
                     }
                     continue;
                 }
                 Woken::Astray => {
-                    table = self.means.timetable(&watched);
+                    table = self.means.timetable(&watched, Duration::ZERO);
                     slot = table.first();
                     continue;
                 }

@@ -23,6 +23,9 @@ pub struct StoreArchive {
 /// So many statements are kept ready.
 const STATEMENTS: usize = 64;
 
+/// The pages that are held in memory where little is to be, in KiB.
+const FRUGAL: i32 = 256;
+
 impl StoreArchive {
     /// Opens the file; makes it where there is none.
     ///
@@ -48,6 +51,17 @@ impl StoreArchive {
         let set = store.db.pragma_update(None, "synchronous", "full");
         set.map_err(|e| store.error(e))?;
         Ok(Self { store, texts: Texts::default() })
+    }
+
+    /// The same with little in memory, for whoever has it open for good and asks it seldom.
+    ///
+    /// # Errors
+    ///
+    /// The file's.
+    pub fn frugal(self) -> Result<Self, HistoryError> {
+        let set = self.store.db.pragma_update(None, "cache_size", -FRUGAL);
+        set.map_err(|e| self.store.error(e))?;
+        Ok(self)
     }
 
     #[must_use]
