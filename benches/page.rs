@@ -51,7 +51,7 @@ fn main() {
         let lines = kept::round(&run, now - before, ROUND.0, ROUND.1);
         archive.keep(&run, Some(PROBE), &lines).unwrap();
         if n + 1 == rounds {
-            board.round(PROBE, &lines, now, Duration::from_secs(60));
+            board.round(PROBE, &lines, now, Duration::from_mins(1));
         }
     }
     let sessions = rounds * ROUND.0 * ROUND.1;

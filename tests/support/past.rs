@@ -50,7 +50,7 @@ impl Past {
                 archive.put_incident(Some(PROBE), &mut update.incident, &[]).unwrap();
                 tracker.number(update.key, update.incident.id);
             }
-            board.round(PROBE, &lines, ended, Duration::from_secs(60));
+            board.round(PROBE, &lines, ended, Duration::from_mins(1));
             last = run;
         }
         board.incidents(PROBE, tracker.incidents().map(|(_, incident)| incident.clone()).collect());
@@ -74,7 +74,9 @@ impl Past {
             }
         }
         let mut evidence = Evidence::new();
-        lines.iter().for_each(|line| evidence.add(line.clone()));
+        for line in &lines {
+            evidence.add(line.clone());
+        }
         let diagnoses = judge(&evidence, Catalog::built_in());
         lines.extend(diagnoses.into_iter().map(|mut diagnosis| {
             run.clone_into(&mut diagnosis.run);
