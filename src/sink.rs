@@ -128,9 +128,7 @@ pub fn open_incident<W: io::Write + Send + 'static>(
     past: Past,
 ) -> Box<dyn Sink + Send> {
     match format {
-        Format::Markdown => {
-            AtEnd::boxed(out, move |recording, out| markdown::write(recording, Some(&past), out, look))
-        }
+        Format::Markdown => AtEnd::boxed(out, move |recording, out| markdown::write(recording, Some(&past), out, look)),
         Format::Html => AtEnd::boxed(out, move |recording, out| html::write(recording, Some(&past), out, look)),
         other => open(other, out, look),
     }

@@ -58,8 +58,8 @@ Examples:
   mxprobe report run.jsonl --source 192.0.2.10
   mxprobe demo --quiet --record demo.jsonl && mxprobe report demo.jsonl
 
-Recipients' local parts are left out, also where replies repeat them. Sessions that a filter leaves out
-are not told; the diagnosis rests on all.";
+Recipients' local parts are left out, also where replies repeat them. What a filter leaves out is
+not told; the diagnosis rests on all sessions.";
 
 fn what() -> impl clap::builder::TypedValueParser<Value = What> {
     use clap::builder::TypedValueParser as _;

@@ -71,7 +71,11 @@ pub(super) enum Block {
     /// Lines as they came, or in the notation of dialogs.
     Verbatim(Vec<String>),
     /// Drawn; told in words too where that says more than the counts do.
-    Strips { legend: String, rows: Vec<Row>, in_words: bool },
+    Strips {
+        legend: String,
+        rows: Vec<Row>,
+        in_words: bool,
+    },
 }
 
 /// A diagnosis: what, the facts, what they rest on.
@@ -105,7 +109,9 @@ pub(super) struct Row {
 
 impl Bundle {
     pub(super) fn of(recording: &Recording, past: Option<&Past>, detail: Detail) -> Self {
-        let ink = &Ink { redaction: Redaction::of(recipients(recording)) };
+        // What an incident says may be of recipients that are forgotten.
+        let domain = past.map(|past| past.incident.domain.as_str());
+        let ink = &Ink { redaction: Redaction::of(recipients(recording)).at(domain) };
         let domain = |domain: &Option<String>| ink.word(domain.as_deref().unwrap_or("hosts given by hand"));
         let simulated = recording.runs.iter().any(|run| run.simulated);
         let title = past.map_or_else(|| asked::title(recording, ink), |past| incident::title(&past.incident, ink));
@@ -217,11 +223,8 @@ impl Ink {
 
     /// Lines as they came.
     fn quoted(&self, lines: &[String]) -> Block {
-        let mut shown: Vec<String> = lines
-            .iter()
-            .take(LINES)
-            .map(|line| clipped(&visible(&self.redaction.text(line)), QUOTED))
-            .collect();
+        let mut shown: Vec<String> =
+            lines.iter().take(LINES).map(|line| clipped(&visible(&self.redaction.text(line)), QUOTED)).collect();
         if lines.len() > LINES {
             shown.push(format!("(and {} lines more)", lines.len() - LINES));
         }

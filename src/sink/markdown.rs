@@ -41,7 +41,7 @@ fn write_block<W: io::Write>(out: &mut W, block: &Block) -> io::Result<()> {
         Block::Strips { rows, in_words, .. } => {
             let mut failed = rows.iter().filter(|row| *in_words && Strip::total(&row.strip).1 > 0).peekable();
             if failed.peek().is_some() {
-                writeln!(out)?;
+                writeln!(out, "\nBy place:\n")?;
             }
             failed.try_for_each(|row| writeln!(out, "- {}: {}", inline(&row.place), inline(&row.strip.in_words())))
         }
@@ -64,7 +64,7 @@ fn write_table<W: io::Write>(out: &mut W, table: &Table) -> io::Result<()> {
     Ok(())
 }
 
-/// Lines in a fence longer than any run of backticks in them (CommonMark, section 4.5).
+/// Lines in a fence longer than any run of backticks in them (`CommonMark`, section 4.5).
 fn write_fenced<W: io::Write>(out: &mut W, lines: &[String]) -> io::Result<()> {
     let longest = lines.iter().flat_map(|line| line.split(|c| c != '`').map(str::len)).max().unwrap_or_default();
     let fence = "`".repeat(3.max(longest + 1));

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use regex::{Regex, RegexBuilder};
+use regex::{Captures, Regex, RegexBuilder};
 
 /// What stands in a local part's place.
 pub(super) const LEFT_OUT: char = '…';
@@ -24,6 +24,8 @@ pub(super) struct Redaction {
     spellings: Vec<Regex>,
     /// Lower case, whole.
     mailboxes: BTreeSet<String>,
+    /// Any mailbox at all of a domain.
+    anybody: Option<Regex>,
 }
 
 impl Redaction {
@@ -39,12 +41,25 @@ impl Redaction {
         };
         // What is made of escaped characters is a pattern.
         let spellings = spellings.chunks(AT_A_TIME).filter_map(|chunk| any(chunk).ok()).collect();
-        Self { spellings, mailboxes }
+        Self { spellings, mailboxes, anybody: None }
+    }
+
+    /// The same, and everybody who has a mailbox at a domain, but those that are there to be written to.
+    pub(super) fn at(self, domain: Option<&str>) -> Self {
+        let local = r#"("(?:[^"\\]|\\.)*"|[^\s<>()\[\]"',;:@]+)"#;
+        let anybody = domain.and_then(|domain| Regex::new(&format!("(?i){local}(@{})", regex::escape(domain))).ok());
+        Self { anybody, ..self }
     }
 
     /// The text without the local parts.
     pub(super) fn text(&self, text: &str) -> String {
-        self.spellings.iter().fold(text.to_owned(), |text, spellings| without(&text, spellings))
+        let text = self.spellings.iter().fold(text.to_owned(), |text, spellings| without(&text, spellings));
+        let Some(anybody) = &self.anybody else { return text };
+        let left_out = |found: &Captures<'_>| match &found[1].to_ascii_lowercase()[..] {
+            "postmaster" | "abuse" => found[0].to_owned(),
+            _ => format!("{LEFT_OUT}{}", &found[2]),
+        };
+        anybody.replace_all(&text, left_out).into_owned()
     }
 
     /// A mailbox of ours: named, unless it is a recipient too.
@@ -65,27 +80,26 @@ impl Redaction {
 /// The local part as it is written, without its quotes, and without what is behind its plus.
 fn spellings(mailbox: &str) -> BTreeSet<String> {
     let local = mailbox.rsplit_once('@').map_or(mailbox, |(local, _)| local);
-    let bare = local.strip_prefix('"').and_then(|local| local.strip_suffix('"'));
-    let bare = bare.map_or_else(|| local.to_owned(), |quoted| quoted.replace('\\', ""));
-    let base = bare.split('+').next().unwrap_or_default().to_owned();
-    [local.to_owned(), bare, base].into_iter().filter(|spelling| !spelling.trim().is_empty()).collect()
+    let quoted = local.strip_prefix('"').and_then(|local| local.strip_suffix('"'));
+    let plain = quoted.map_or_else(|| local.to_owned(), |quoted| quoted.replace('\\', ""));
+    let base = plain.split('+').next().unwrap_or_default().to_owned();
+    [local.to_owned(), plain, base].into_iter().filter(|spelling| !spelling.trim().is_empty()).collect()
 }
 
 /// What a spelling looks like: plus and blank perhaps encoded, the rest perhaps behind a backslash,
 /// and what is not ASCII perhaps in two characters or as bytes that were none.
 fn pattern(spelling: &str) -> String {
-    let mut pattern = String::new();
-    for c in spelling.chars() {
+    let spelled = |c: char| {
         let escaped = regex::escape(c.encode_utf8(&mut [0; 4]));
-        pattern += &match c {
+        match c {
             '+' => r"\\?(?:\+|%2B|\+2B)".to_owned(),
             ' ' => r"\\?(?: |%20|\+20)".to_owned(),
             c if c.is_ascii_alphanumeric() => escaped,
             c if c.is_ascii() => format!(r"\\?(?:{escaped}|%{:02X})", u32::from(c)),
             _ => format!(r"(?:{escaped}|\x{{fffd}}{{1,4}}|[a-z]\p{{M}}{{1,3}})"),
-        };
-    }
-    pattern
+        }
+    };
+    spelling.chars().map(spelled).collect()
 }
 
 fn without(text: &str, spellings: &Regex) -> String {
@@ -157,7 +171,11 @@ mod tests {
             ("jo@aol.com", "jo@aol.com <jo> jo is a jolly good fellow", "…@aol.com <…> jo is a jolly good fellow"),
             ("421@aol.com", "421 4.7.0 <421> 421@aol.com", "421 4.7.0 <…> …@aol.com"),
             ("a(b@aol.com", "a(b@aol.com a%28b%40aol.com", "…@aol.com …%40aol.com"),
-            ("mail@aol.com", "mail.aol.com at mail-01.mx.aol.com: mail@aol.com", "mail.aol.com at mail-01.mx.aol.com: …@aol.com"),
+            (
+                "mail@aol.com",
+                "mail.aol.com at mail-01.mx.aol.com: mail@aol.com",
+                "mail.aol.com at mail-01.mx.aol.com: …@aol.com",
+            ),
             ("no domain", "no domain", "…"),
             ("@aol.com", "@aol.com", "@aol.com"),
         ] {
@@ -171,6 +189,18 @@ mod tests {
         let redaction = Redaction::of(many.iter().map(String::as_str));
         assert_eq!(redaction.text("müller.number-211@aol.com and 4711"), "…@aol.com and 4711");
         assert_eq!(redaction.text("<MÜLLER.NUMBER-299+X299@aol.com>"), "<…@aol.com>");
+    }
+
+    #[test]
+    fn where_the_recipients_are_forgotten_nobody_is_named() {
+        let redaction = Redaction::of([].into_iter()).at(Some("aol.com"));
+        for (text, want) in [
+            ("550 <john.doe+x@AOL.com> unknown", "550 <…@AOL.com> unknown"),
+            ("550 \"john doe\"@aol.com, 用户@aol.com", "550 …@aol.com, …@aol.com"),
+            ("write to postmaster@aol.com or john@other.example", "write to postmaster@aol.com or john@other.example"),
+        ] {
+            assert_eq!(redaction.text(text), want);
+        }
     }
 
     #[test]

@@ -21,12 +21,16 @@ pub(super) fn retold(session: &Session, redaction: &Redaction) -> Option<Vec<Str
     let mut telling = Telling { session, redaction, lines: Vec::new() };
     let asked = session.steps.iter().filter(|step| step.stage > Stage::Connect);
     let (before, quit): (Vec<&Step>, Vec<&Step>) = asked.partition(|step| step.stage != Stage::Quit);
-    before.iter().for_each(|step| telling.step(step));
+    for step in before {
+        telling.step(step);
+    }
     session.also.iter().take(LINES).for_each(|line| telling.server(Duration::ZERO, line));
     if session.notes.iter().any(|note| note == "close-after-reply") {
         telling.act(Duration::ZERO, Act::Close);
     } else {
-        quit.iter().for_each(|step| telling.step(step));
+        for step in quit {
+            telling.step(step);
+        }
     }
     let lines = telling.lines;
     let dialog = Dialog { about: about(session), settings: settings(session), lines, ending: Some(ending(session)) };
@@ -88,7 +92,8 @@ impl Telling<'_> {
         let after = Duration::try_from_secs_f64((step.ms / 1000.0).max(0.0)).unwrap_or_default();
         let after = Duration::from_millis(u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
         let is_last = session.stage == Some(step.stage);
-        let commands = self.command(step.stage).into_iter().chain((step.stage == Stage::EndOfData).then(|| ".".to_owned()));
+        let commands =
+            self.command(step.stage).into_iter().chain((step.stage == Stage::EndOfData).then(|| ".".to_owned()));
         commands.for_each(|command| self.act(Duration::ZERO, Act::Client(format!("{command}\r\n").into_bytes())));
         let words = match step.stage {
             Stage::Banner => session.banner.as_ref(),

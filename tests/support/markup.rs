@@ -43,8 +43,7 @@ pub(crate) fn is_only_to_be_read(name: &str, page: &str) {
     let style = between(page, "<style>", "</style>").unwrap_or_else(|| panic!("{name}: no style"));
     assert!(!style.contains("url(") && !style.contains("@import") && !style.contains('<'), "{name}: {style}");
     let digest = STANDARD.encode(digest::digest(&digest::SHA256, style.as_bytes()));
-    let policy =
-        format!("default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'");
+    let policy = format!("default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'");
     assert_eq!(between(page, "Content-Security-Policy\" content=\"", "\""), Some(&*policy), "{name}");
     let (mut open, mut rest) = (Vec::new(), page);
     while let Some(at) = rest.find('<') {

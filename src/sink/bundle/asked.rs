@@ -60,7 +60,8 @@ impl<'a> About<'a> {
 
     /// What the other side is asked; none where it is nothing of theirs.
     pub(super) fn asked(&self) -> Option<String> {
-        let ours = if self.sources.is_empty() { "our addresses".to_owned() } else { ranges(self.sources.iter().copied()) };
+        let ours =
+            if self.sources.is_empty() { "our addresses".to_owned() } else { ranges(self.sources.iter().copied()) };
         let theirs = if self.addresses.is_empty() {
             "your mail exchangers".to_owned()
         } else {
@@ -72,7 +73,9 @@ impl<'a> About<'a> {
                 "You refuse mail from {ours}{at}. Please lift that; or say what it is for, and what is to change on our \
                  side first."
             ),
-            DiagnosisKind::ReceiverOutage | DiagnosisKind::ReceiverPartialOutage | DiagnosisKind::ReceiverIntermittent => {
+            DiagnosisKind::ReceiverOutage
+            | DiagnosisKind::ReceiverPartialOutage
+            | DiagnosisKind::ReceiverIntermittent => {
                 format!(
                     "Connections to {theirs} fail{at} for whoever asks, as far as we can see. Please have a look at \
                      them, and say when we may look again."

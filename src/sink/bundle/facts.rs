@@ -39,7 +39,11 @@ pub(super) fn tls(recording: &Recording, ink: &Ink) -> Vec<Block> {
 fn handshake(tls: &Tls) -> String {
     let or = |text: &Option<String>, other: &str| text.clone().unwrap_or_else(|| other.to_owned());
     let mut facts = vec![or(&tls.version, "no version"), or(&tls.cipher, "no cipher")];
-    facts.push(if tls.verified { "certificate holds".to_owned() } else { or(&tls.problem, "certificate does not hold") });
+    facts.push(if tls.verified {
+        "certificate holds".to_owned()
+    } else {
+        or(&tls.problem, "certificate does not hold")
+    });
     facts.extend((!tls.names.is_empty()).then(|| format!("for {}", tls.names.join(" "))));
     facts.extend(tls.issuer.as_ref().map(|issuer| format!("by {issuer}")));
     facts.extend(tls.not_after.map(|at| format!("until {at:.0}")));
@@ -126,7 +130,10 @@ pub(super) fn untested(recording: &Recording, past: Option<&Past>, ink: &Ink) ->
         }
     }
     if !recording.planned.is_empty() {
-        points.push(format!("everything: {} were planned, and none was opened", sessions(recording.planned.len() as u64)));
+        points.push(format!(
+            "everything: {} were planned, and none was opened",
+            sessions(recording.planned.len() as u64)
+        ));
     }
     Block::list(points).into_iter().collect()
 }
@@ -139,13 +146,14 @@ fn is(address: Option<std::net::IpAddr>, v6: bool) -> bool {
 pub(super) fn origin(recording: &Recording, ink: &Ink) -> Vec<Block> {
     let runs = recording.runs.iter().take(LISTED);
     let mut points: Vec<String> = runs
-        .map(|run| {
-            ink.word(&format!("run {} of {:.0}, seed {}, mxprobe {}", run.run, run.at, run.seed, run.version))
-        })
+        .map(|run| ink.word(&format!("run {} of {:.0}, seed {}, mxprobe {}", run.run, run.at, run.seed, run.version)))
         .collect();
     if recording.runs.len() > LISTED {
         points.push(format!("and {} more runs", recording.runs.len() - LISTED));
     }
-    points.push("local parts of recipients are left out (…); control characters in what was received are spelled out".to_owned());
+    points.push(
+        "local parts of recipients are left out (…); control characters in what was received are spelled out"
+            .to_owned(),
+    );
     Block::list(points).into_iter().collect()
 }

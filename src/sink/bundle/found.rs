@@ -28,9 +28,9 @@ fn finding(d: &Diagnosis, ink: &Ink) -> Finding {
         ("would settle it: ", &d.would_raise),
         ("for us: ", &vec![d.advice.clone()]),
     ];
-    let points = told.iter().flat_map(|(name, texts)| {
-        ink.texts(texts.iter()).into_iter().map(move |text| format!("{name}{text}"))
-    });
+    let points = told
+        .iter()
+        .flat_map(|(name, texts)| ink.texts(texts.iter()).into_iter().map(move |text| format!("{name}{text}")));
     Finding { rank: d.rank, called: called(d.kind), facts: who.join(", "), points: points.collect() }
 }
 

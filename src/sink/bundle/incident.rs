@@ -1,7 +1,7 @@
 //! An incident: what it is about, how it went.
 
 use super::asked::About;
-use super::{Block, Finding, Ink, Past};
+use super::{Finding, Ink, Past};
 use crate::record::{Between, Incident};
 use crate::sink::faults::called;
 use crate::sink::recording::ranges;
@@ -47,10 +47,11 @@ pub(super) fn finding(past: &Past, ink: &Ink) -> Finding {
 }
 
 /// From when to when, and what happened.
-pub(super) fn course(past: &Past, ink: &Ink) -> Vec<Block> {
+pub(super) fn course(past: &Past, ink: &Ink) -> Vec<String> {
     let incident = &past.incident;
     let mut course = vec![format!("began {}", between(&incident.opened))];
-    course.push(incident.closed.map_or_else(|| "not over yet".to_owned(), |closed| format!("over {}", between(&closed))));
+    course
+        .push(incident.closed.map_or_else(|| "not over yet".to_owned(), |closed| format!("over {}", between(&closed))));
     if incident.episodes > 1 {
         course.push(format!("{} episodes: it was quiet in between, not long enough to be over", incident.episodes));
     }
@@ -59,7 +60,7 @@ pub(super) fn course(past: &Past, ink: &Ink) -> Vec<Block> {
         format!("{:.0} {}{detail}", event.at, event.event)
     });
     course.extend(happened);
-    vec![Block::List(course)]
+    course
 }
 
 /// Between the look that was still otherwise and the one that showed it.

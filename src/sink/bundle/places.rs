@@ -46,16 +46,18 @@ impl Count {
     }
 }
 
+/// What is known of one of our addresses.
+#[derive(Default)]
+struct Source {
+    seen_as: BTreeSet<IpAddr>,
+    ehlo: BTreeSet<String>,
+    count: Count,
+    control: Count,
+    neutral: bool,
+}
+
 /// Our addresses as they are seen from outside, and the names they say.
 pub(super) fn sources(recording: &Recording, ink: &Ink) -> Vec<Block> {
-    #[derive(Default)]
-    struct Source {
-        seen_as: BTreeSet<IpAddr>,
-        ehlo: BTreeSet<String>,
-        count: Count,
-        control: Count,
-        neutral: bool,
-    }
     let mut sources: BTreeMap<IpAddr, Source> = BTreeMap::new();
     for session in recording.sessions.iter().chain(&recording.planned) {
         let Some(address) = session.source else { continue };
@@ -89,11 +91,18 @@ pub(super) fn sources(recording: &Recording, ink: &Ink) -> Vec<Block> {
     table.blocks("sources")
 }
 
+/// What is known of one of their addresses.
+#[derive(Default)]
+struct Address<'a> {
+    count: Count,
+    names: BTreeSet<String>,
+    backends: BTreeSet<&'a str>,
+}
+
 /// Their addresses, with the exchangers that have them and the names that the servers give themselves.
 pub(super) fn addresses(recording: &Recording, ink: &Ink) -> Vec<Block> {
     let mut table = Table::new(["address:port", "MX", "calls itself", "failed", "95 %"]);
-    type Known<'a> = (Count, BTreeSet<String>, BTreeSet<&'a str>);
-    let mut addresses: BTreeMap<(Option<u16>, SocketAddr), Known<'_>> = BTreeMap::new();
+    let mut addresses: BTreeMap<(Option<u16>, SocketAddr), Address<'_>> = BTreeMap::new();
     let mut nowhere: BTreeSet<String> = BTreeSet::new();
     let probed = recording.sessions.iter().chain(&recording.planned);
     for session in probed.filter(|session| session.role != Role::Control) {
@@ -104,14 +113,14 @@ pub(super) fn addresses(recording: &Recording, ink: &Ink) -> Vec<Block> {
             continue;
         };
         let end = (session.preference, SocketAddr::from((address, session.port)));
-        let (count, names, backends) = addresses.entry(end).or_default();
+        let Address { count, names, backends } = addresses.entry(end).or_default();
         count.add(session);
         names.extend(name);
         backends.extend(session.backend.as_deref());
     }
     let mut addresses: Vec<_> = addresses.into_iter().collect();
-    addresses.sort_by_key(|(_, (count, ..))| count.rank());
-    for ((_, end), (count, names, backends)) in addresses {
+    addresses.sort_by_key(|(_, address)| address.count.rank());
+    for ((_, end), Address { count, names, backends }) in addresses {
         let names: Vec<String> = names.into_iter().collect();
         let backends: Vec<&str> = backends.into_iter().collect();
         table.row([end.to_string(), names.join(", "), ink.text(&backends.join(", ")), String::new(), count.interval()]);
@@ -164,7 +173,8 @@ fn matrix(grid: &Grid, ink: &Ink) -> Vec<Block> {
     if let Some(Block::Table(table)) = blocks.first_mut() {
         table.rows.push(foot);
     }
-    let legend: Vec<String> = grid.legend().into_iter().map(|(symbol, meaning)| format!("{symbol} {meaning}")).collect();
+    let legend: Vec<String> =
+        grid.legend().into_iter().map(|(symbol, meaning)| format!("{symbol} {meaning}")).collect();
     blocks.push(Block::Text(ink.text(&legend.join(", "))));
     blocks
 }
@@ -178,10 +188,13 @@ fn drawn(cell: &grid::Cell) -> Cell {
     Cell { text: cell.symbol(), tone }
 }
 
+/// A source, an address and its port; 0 where that is not on record.
+type Pair = (Option<IpAddr>, Option<IpAddr>, u16);
+
 /// What is counted by source and address; where the sessions are no longer on record, by the hours
 /// that are.
 pub(super) fn attempts(recording: &Recording, past: Option<&Past>, ink: &Ink) -> Vec<Block> {
-    let mut cells: BTreeMap<(Option<IpAddr>, Option<IpAddr>, u16), (Count, BTreeSet<String>)> = BTreeMap::new();
+    let mut cells: BTreeMap<Pair, (Count, BTreeSet<String>)> = BTreeMap::new();
     for session in recording.sessions.iter().filter(|s| s.role != Role::Control && s.address.is_some()) {
         let cell = cells.entry((session.source, session.address, session.port)).or_default();
         cell.0.add(session);
@@ -221,9 +234,9 @@ pub(super) fn attempts(recording: &Recording, past: Option<&Past>, ink: &Ink) ->
             rate * 100.0
         )));
     }
-    if forgotten.is_some() {
-        let text = "The sessions themselves are no longer on record; these are counts by the hour, without ports and words.";
-        blocks.insert(0, Block::Text(text.to_owned()));
+    if past.is_some() && recording.sessions.is_empty() {
+        let left = if forgotten.is_some() { "; these are counts by the hour, without ports and words" } else { "" };
+        blocks.insert(0, Block::Text(format!("Its sessions are not on record, or no longer{left}.")));
     }
     let tally = recording.tally();
     if tally.sessions() > 0 {

@@ -69,5 +69,7 @@ pub(super) fn dialogs(recording: &Recording, ink: &Ink) -> Vec<Block> {
     let faults = faults(recording.sessions.iter().filter(|session| failed(session)));
     let dialog = |fault: &Fault<'_>| fault.sessions.iter().find_map(|session| retold(session, &ink.redaction));
     let dialogs = faults.iter().filter_map(dialog).take(DIALOGS);
-    dialogs.map(|lines| Block::Verbatim(lines.iter().map(|line| crate::visible::visible(line).into_owned()).collect())).collect()
+    dialogs
+        .map(|lines| Block::Verbatim(lines.iter().map(|line| crate::visible::visible(line).into_owned()).collect()))
+        .collect()
 }

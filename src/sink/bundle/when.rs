@@ -13,7 +13,10 @@ use crate::status::failed;
 
 /// A strip has no more stretches than this, each of one of these lengths in seconds.
 const STRETCHES: i64 = 96;
-const LENGTHS: [i64; 10] = [1, 10, 60, 300, 900, 3_600, 4 * 3_600, 24 * 3_600, 7 * 24 * 3_600, 28 * 24 * 3_600];
+const LENGTHS: [i64; 10] = [1, 10, 60, 300, 900, HOUR, 4 * HOUR, 24 * HOUR, 7 * 24 * HOUR, 28 * 24 * HOUR];
+
+/// In seconds.
+const HOUR: i64 = 3_600;
 
 /// So many trials from a source to an address at a time, and how many of them failed.
 struct Seen {
@@ -24,9 +27,8 @@ struct Seen {
 }
 
 pub(super) fn when(recording: &Recording, past: Option<&Past>, ink: &Ink) -> Vec<Block> {
-    let mut blocks = past.map_or_else(Vec::new, |past| super::incident::course(past, ink));
+    let mut list = past.map_or_else(Vec::new, |past| super::incident::course(past, ink));
     let times = recording.sessions.iter().map(|s| s.at);
-    let mut list = Vec::new();
     if let (Some(first), Some(last)) = (times.clone().min(), times.max()) {
         list.push(format!("sessions began between {first:.0} and {last:.0}"));
     }
@@ -34,15 +36,20 @@ pub(super) fn when(recording: &Recording, past: Option<&Past>, ink: &Ink) -> Vec
     if let (Some(first), Some(last)) = (bad.clone().min(), bad.max()) {
         list.push(format!("those that failed, between {first:.0} and {last:.0}"));
     }
-    blocks.extend(Block::list(list));
-    if let Some(Drawn { legend, rows }) = strips(&seen(recording, past)) {
-        blocks.push(Block::Strips { legend, rows, in_words: past.is_some() });
+    let mut blocks: Vec<Block> = Block::list(list).into_iter().collect();
+    // Sessions say it to the second, where all of them are here.
+    let hours = past.filter(|past| !past.hours.is_empty() && (recording.sessions.is_empty() || past.left_out > 0));
+    let drawn = match hours {
+        Some(past) => strips(&by_the_hour(past), HOUR),
+        None => strips(&by_session(recording), 1),
+    };
+    if let Some(Drawn { legend, rows }) = drawn {
+        blocks.push(Block::Strips { legend, rows, in_words: hours.is_some() });
     }
     blocks
 }
 
-/// The sessions; an incident's hours, where its sessions are no longer on record.
-fn seen(recording: &Recording, past: Option<&Past>) -> Vec<Seen> {
+fn by_session(recording: &Recording) -> Vec<Seen> {
     let sessions = recording.sessions.iter().filter(|s| s.role != Role::Control && s.kind.is_trial());
     let sessions = sessions.filter(|s| s.address.is_some()).map(|s| Seen {
         place: (s.source, s.address),
@@ -50,15 +57,18 @@ fn seen(recording: &Recording, past: Option<&Past>) -> Vec<Seen> {
         tried: 1,
         failed: u64::from(failed(s)),
     });
-    let hours = past.iter().flat_map(|past| &past.hours).filter(|h| h.role != Role::Control && h.kind.is_trial());
+    sessions.collect()
+}
+
+fn by_the_hour(past: &Past) -> Vec<Seen> {
+    let hours = past.hours.iter().filter(|h| h.role != Role::Control && h.kind.is_trial());
     let hours = hours.map(|h| Seen {
         place: (h.source, h.address),
         at: h.at,
         tried: h.sessions,
         failed: if h.failed { h.sessions } else { 0 },
     });
-    // Either has what the other has; hours are never forgotten, and reach further back.
-    if past.is_some_and(|past| !past.hours.is_empty()) { hours.collect() } else { sessions.collect() }
+    hours.collect()
 }
 
 struct Drawn {
@@ -67,12 +77,13 @@ struct Drawn {
 }
 
 /// A strip for each place where something failed, the worst first; the others are drawn as one, and
-/// so are those that are too many.
-fn strips(seen: &[Seen]) -> Option<Drawn> {
+/// so are those that are too many. What was seen is known to `shortest` seconds.
+fn strips(seen: &[Seen], shortest: i64) -> Option<Drawn> {
     let (first, last) = (seen.iter().map(|s| s.at).min()?, seen.iter().map(|s| s.at).max()?);
     let span = last.duration_since(first).as_secs() + 1;
     let longest = LENGTHS[LENGTHS.len() - 1].max(span / STRETCHES + 1);
-    let length = LENGTHS.into_iter().find(|length| span <= length * STRETCHES).unwrap_or(longest);
+    let length =
+        LENGTHS.into_iter().find(|&length| length >= shortest && span <= length * STRETCHES).unwrap_or(longest);
     let begin = first.as_second().div_euclid(length) * length;
     let count = usize::try_from((last.as_second() - begin) / length + 1).unwrap_or(1);
     let since = Timestamp::from_second(begin).unwrap_or(first);
@@ -89,7 +100,9 @@ fn strips(seen: &[Seen]) -> Option<Drawn> {
     for (what, strips) in [("with failures", others), ("without a failure", good)] {
         if !strips.is_empty() {
             let mut all = empty();
-            strips.iter().for_each(|(_, strip)| all.merge(strip));
+            for (_, strip) in &strips {
+                all.merge(strip);
+            }
             let pairs = if strips.len() == 1 { "1 pair".to_owned() } else { format!("{} pairs", strips.len()) };
             rows.push(Row { place: format!("{pairs} {what}"), strip: all });
         }
