@@ -35,6 +35,8 @@ use resolvers::{Resolvers, weightiest};
 const MOST_EXCHANGERS: usize = 64;
 /// Addresses kept of one exchanger.
 const MOST_ADDRESSES: usize = 256;
+/// How long a sign of life is waited for.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 
 /// The resolvers, and what they have been asked. Clones share both.
 #[derive(Clone)]
@@ -203,6 +205,16 @@ impl Dns {
             })
             .collect();
         if names.is_empty() { Err(LookupError::Nodata) } else { Ok(names) }
+    }
+
+    /// Where the last questions met with silence, though others were answered before: one more that
+    /// is nobody's in particular, after the root's name servers. A resolver that is still there knows
+    /// them or refuses; so the record tells one that is gone from a zone that is silent.
+    pub async fn ask_for_a_sign_of_life(&self) {
+        if self.resolvers.fell_silent() {
+            let deadline = Instant::now() + self.timeout.min(SIGN_OF_LIFE);
+            self.resolvers.lookup(&Name::root(), RecordType::NS, deadline).await;
+        }
     }
 
     /// Takes what has been asked since the last call: one line per question and server, in the

@@ -13,6 +13,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::limits::Limits;
 
+mod shared;
+
+pub use shared::Shared;
+
 /// Whether a session may start.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Admission {
@@ -84,6 +88,11 @@ pub trait Ledger: Send {
     /// Lets `source` rest; a longer rest that already holds stays.
     fn rest(&mut self, run: &str, account: &Account, source: IpAddr, rest: Rest, now: Timestamp);
 
+    /// How many sessions have started there since then, as far as is known here.
+    fn starts(&self, _account: &Account, _since: Timestamp) -> u64 {
+        0
+    }
+
     /// Why nothing is kept beyond this run, where it should be.
     fn unkept(&self) -> Option<&str> {
         None
@@ -111,8 +120,14 @@ impl Ledger for RunLedger {
         admission
     }
 
-    fn rest(&mut self, run: &str, account: &Account, source: IpAddr, rest: Rest, _now: Timestamp) {
+    fn starts(&self, account: &Account, since: Timestamp) -> u64 {
+        let log = self.starts.get(account);
+        log.map_or(0, |log| (log.len() - log.partition_point(|&start| start <= since)) as u64)
+    }
+
+    fn rest(&mut self, run: &str, account: &Account, source: IpAddr, rest: Rest, now: Timestamp) {
         let rests = self.rests.entry((account.clone(), source)).or_default();
+        rests.retain(|_, kept| kept.until > now);
         let kept = rests.entry(run.into()).or_insert_with(|| rest.clone());
         if kept.until < rest.until {
             *kept = rest;

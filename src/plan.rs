@@ -20,11 +20,15 @@ use crate::smtp::fault::Fault;
 use crate::smtp::session::{Script, TlsLevel};
 use crate::stage::Stage;
 
+mod one;
 mod route;
 mod sample;
+mod turn;
 
+pub use one::one;
 pub use route::{Exchanger, Route, Source};
 pub use sample::{Sample, sample};
+pub use turn::{turn, turns};
 
 /// One session to open: a cell of the matrix, and the how-manieth attempt at it.
 #[derive(Clone, Debug)]

@@ -1,6 +1,7 @@
 //! What to probe, from where, how deep and how often: flags and probe file, with every default in
 //! its place. A [`Probe`] holds no question that is still open, save those only DNS can answer.
 
+pub mod alert;
 pub mod conflict;
 pub mod file;
 pub mod layer;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use crate::address::{EhloName, Host, Mailbox, Sender};
 use crate::limits::Limits;
+use crate::schedule::When;
 use crate::smtp::reply::{Code, Enhanced};
 use crate::smtp::session::TlsLevel;
 use crate::source::SourceSpec;
@@ -152,8 +154,7 @@ impl Expect {
 /// How a watch repeats the probe.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Schedule {
-    pub every: Option<Duration>,
-    pub cron: Option<String>,
+    pub when: When,
     /// Whether a round is the whole matrix, or one address per source, in turn.
     pub full: bool,
     pub jitter: Duration,

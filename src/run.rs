@@ -23,9 +23,14 @@ use crate::status;
 use crate::wire::{self, Trust};
 
 mod dispatch;
+mod foresee;
 mod open;
 mod resolve;
 mod terms;
+
+pub use foresee::{Foreseen, foresee};
+
+pub(crate) use open::Line as Connection;
 
 /// What a run needs beside its probes.
 pub struct Setup {
@@ -140,7 +145,34 @@ pub async fn run(
     events: mpsc::Sender<Event>,
     cancel: watch::Receiver<bool>,
 ) -> Result<record::Summary, RunError> {
-    go(setup, None, events, cancel).await
+    go(setup, Extent::Whole, events, cancel).await
+}
+
+/// Runs one session of the one probe that there is, the one that a mailer would try first.
+///
+/// # Errors
+///
+/// As [`run`].
+pub async fn one(
+    setup: Setup,
+    events: mpsc::Sender<Event>,
+    cancel: watch::Receiver<bool>,
+) -> Result<record::Summary, RunError> {
+    go(setup, Extent::One, events, cancel).await
+}
+
+/// Runs a round of a watch of one probe: one address per source, this turn's ([`plan::turn`]).
+///
+/// # Errors
+///
+/// As [`run`].
+pub async fn turn(
+    setup: Setup,
+    number: u64,
+    events: mpsc::Sender<Event>,
+    cancel: watch::Receiver<bool>,
+) -> Result<record::Summary, RunError> {
+    go(setup, Extent::Turn(number), events, cancel).await
 }
 
 /// Runs a sample of the probes; the reproductions come behind the summary.
@@ -154,12 +186,20 @@ pub async fn sample(
     events: mpsc::Sender<Event>,
     cancel: watch::Receiver<bool>,
 ) -> Result<record::Summary, RunError> {
-    go(setup, Some(sampling), events, cancel).await
+    go(setup, Extent::Sample(sampling), events, cancel).await
+}
+
+/// How much of the matrix is run.
+enum Extent {
+    Whole,
+    Sample(Sampling),
+    Turn(u64),
+    One,
 }
 
 async fn go(
     setup: Setup,
-    sampling: Option<Sampling>,
+    extent: Extent,
     events: mpsc::Sender<Event>,
     cancel: watch::Receiver<bool>,
 ) -> Result<record::Summary, RunError> {
@@ -168,7 +208,16 @@ async fn go(
     let voice = Voice { events };
 
     let resolved = resolve::resolve(&setup.probes, &setup.dns, setup.dane, &cancel).await?;
-    let parts = lay_out(&setup.probes, &resolved, setup.seed, sampling.as_ref());
+    let sampling = match &extent {
+        Extent::Sample(sampling) => Some(sampling.clone()),
+        Extent::Whole | Extent::Turn(_) | Extent::One => None,
+    };
+    let mut parts = lay_out(&setup.probes, &resolved, setup.seed, sampling.as_ref());
+    match extent {
+        Extent::One => parts = parts.into_iter().map(plan::one).collect(),
+        Extent::Turn(number) => parts = parts.into_iter().map(|part| plan::turn(part, number, 1)).collect(),
+        Extent::Whole | Extent::Sample(_) => {}
+    }
     if let Some(sampling) = &sampling {
         parts.iter().enumerate().for_each(|(index, part)| sampling.inquiry().plan(index, part));
     }

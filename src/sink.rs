@@ -22,7 +22,7 @@ mod markdown;
 pub mod metrics;
 pub mod nagios;
 pub mod progress;
-mod prometheus;
+pub mod prometheus;
 mod recording;
 mod redact;
 mod retold;

@@ -261,7 +261,7 @@ impl ProbingFlags {
 
 /// Lays the flags over a target. A conflict is shown where it was said: in the file, if the flags
 /// do not speak of it.
-fn settle(flags: &ProbeLayer, target: Option<Target>) -> Result<Probe, Usage> {
+pub(super) fn settle(flags: &ProbeLayer, target: Option<Target>) -> Result<Probe, Usage> {
     let (below, file) = match target {
         None => (ProbeLayer::default(), None),
         Some(Target::Domain(domain)) => (ProbeLayer { domain: Some(domain), ..ProbeLayer::default() }, None),

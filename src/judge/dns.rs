@@ -62,7 +62,7 @@ pub(super) fn local_dns(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found {
 /// Row 3: a domain that does not exist or takes no mail.
 pub(super) fn bad_target(case: &Case<'_>, left: &[&Trial], so_far: &SoFar) -> Found {
     let mut found = Found::default();
-    if !left.is_empty() || so_far.diagnoses.iter().any(|d| d.kind == DiagnosisKind::LocalDns) {
+    if !left.is_empty() || so_far.diagnoses.iter().any(|d| d.kind == DiagnosisKind::LocalDns) || unasked(case) {
         return found;
     }
     if let Some(why) = Target::new(case).takes_no_mail(case) {
@@ -87,8 +87,7 @@ pub(super) fn receiver_dns_fault(case: &Case<'_>, left: &[&Trial], so_far: &SoFa
     }
     let target = Target::new(case);
     let unresolved = case.aside.iter().filter(|t| t.kind == Kind::DnsFailed).count() as u64;
-    // Where the run was stopped, or no server could be asked, what is missing is no fault of theirs.
-    if unresolved == 0 && !case.aside.is_empty() {
+    if unasked(case) {
         return found;
     }
     let faults = target.faults();
@@ -96,10 +95,6 @@ pub(super) fn receiver_dns_fault(case: &Case<'_>, left: &[&Trial], so_far: &SoFa
         if unresolved > 0 {
             found.diagnoses.push(unresolved_for_unknown_reasons(case, unresolved));
         }
-        return found;
-    }
-    if let Some(open) = silence::of_anybodys(case, &faults) {
-        found.diagnoses.push(open);
         return found;
     }
     let resolvers: BTreeSet<&String> = faults.iter().map(|l| &l.resolver).collect();
@@ -138,6 +133,12 @@ fn unresolved_for_unknown_reasons(case: &Case<'_>, sessions: u64) -> Diagnosis {
     d.because.push(format!("{} did not resolve, and no lookup is on record", visible(case.title())));
     d.would_raise.push("the lookups themselves: what the resolver answered for the target and for others".to_owned());
     d
+}
+
+/// Whether the run was stopped before it knew, or no server could be asked: what is missing then is
+/// no fault of theirs, whatever the first lookups say.
+fn unasked(case: &Case<'_>) -> bool {
+    !case.aside.is_empty() && !case.aside.iter().any(|t| t.kind == Kind::DnsFailed)
 }
 
 /// What is reported beside a diagnosis: exchangers that have no address while others do, and those of

@@ -103,9 +103,10 @@ fn recorded(text: &str) -> (String, Vec<Line>) {
 
 #[test]
 fn every_line_comes_back_as_it_was() {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/outputs");
+    let tests = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests");
     let mut kinds = std::collections::BTreeSet::new();
-    for file in std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()) {
+    let folders = ["history", "outputs"].map(|folder| std::fs::read_dir(tests.join(folder)).unwrap());
+    for file in folders.into_iter().flatten().map(|file| file.unwrap().path()) {
         if file.extension().is_none_or(|extension| extension != "jsonl") {
             continue;
         }
@@ -127,7 +128,7 @@ fn every_line_comes_back_as_it_was() {
             kinds.insert(json!(kept)["type"].as_str().unwrap().to_owned());
         }
     }
-    let wanted = ["check", "diagnosis", "lookup", "report", "reproduction", "run", "session", "summary"];
+    let wanted = ["check", "diagnosis", "lookup", "passed", "report", "reproduction", "run", "session", "summary"];
     assert!(wanted.iter().all(|kind| kinds.contains(*kind)), "{kinds:?}");
 }
 

@@ -155,49 +155,6 @@ impl FromStr for Line {
     }
 }
 
-/// The target of a webhook.
-#[derive(Clone, Debug)]
-pub(super) struct Url(pub(super) String);
-
-impl FromStr for Url {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
-        if rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
-            && text.len() <= 2000
-            && text.chars().all(|c| c.is_ascii_graphic())
-        {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(format!(
-                "{:?} is no webhook: wanted http://HOST/PATH or https://HOST/PATH",
-                text.chars().take(120).collect::<String>()
-            ))
-        }
-    }
-}
-
-/// When a watch starts its rounds: five fields, as in a crontab.
-#[derive(Clone, Debug)]
-pub(super) struct Cron(pub(super) String);
-
-impl FromStr for Cron {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let field = |field: &str| field.bytes().all(|b| b.is_ascii_alphanumeric() || b"*/,-".contains(&b));
-        if text.len() <= 200 && text.split(' ').filter(|f| !f.is_empty()).count() == 5 && text.split(' ').all(field) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(format!(
-                "{:?} is no cron schedule: wanted five fields, as in \"*/15 * * * *\"",
-                text.chars().take(80).collect::<String>()
-            ))
-        }
-    }
-}
-
 /// So many rounds of one kind: `2 failing rounds`, `3 clean rounds`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Failing(pub(super) u32);
