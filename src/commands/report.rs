@@ -1,6 +1,8 @@
 //! `report`: what a provider's postmaster is told of a run, a recording or an incident.
 
+use std::collections::BTreeSet;
 use std::io::{self, BufReader};
+use std::net::IpAddr;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -98,57 +100,96 @@ pub(super) fn incident(archive: &mut StoreArchive, id: u64, wanted: &Filter, out
         return Err(Failure::config(format!("{id}: there is no such incident in {}", archive.path().display())));
     };
     let time = time_of(&incident);
-    let (mut lines, mut elsewhere, mut left_out, mut run) = (Vec::new(), Tally::default(), 0, None);
-    let each = &mut |session: Session| {
-        if !is_of(&incident, &session) {
-            elsewhere.add(&session);
-        } else if wants(wanted, &session) {
-            if failed(&session) || run.is_none() {
-                run = Some(session.run.clone());
-            }
-            if (lines.len() as u64) < DRAWN {
-                lines.push(Line::Session(Box::new(session)));
-            } else {
-                left_out += 1;
-            }
-        }
-        true
-    };
-    archive.sessions(&time, each).map_err(ours)?;
+    let by_domain = Filter { domain: Some(incident.domain.clone()), ..time.clone() };
+    let mut found = Found::default();
+    archive.sessions(&by_domain, &mut |session| found.add(&incident, wanted, session)).map_err(ours)?;
+    // A probe of hosts has no domain on record: its incidents name the hosts.
+    if found.is_empty() {
+        let each = &mut |session: Session| !is_host(&incident, &session) || found.add(&incident, wanted, session);
+        archive.sessions(&time, each).map_err(ours)?;
+    }
+    let Found { mut lines, elsewhere, left_out, run, addresses } = found;
     // The head and the lookups of the run that showed it last.
     if let Some(run) = run {
         let of_run = archive.run(&run).map_err(ours)?.unwrap_or_default();
         lines.extend(of_run.into_iter().filter(|line| matches!(line, Line::Run(_) | Line::Lookup(_) | Line::Check(_))));
     }
-    let places = Filter { since: time.since.map(|since| earlier(since, BEFORE)), ..time };
-    let mut hours = archive.hours(&places).map_err(ours)?;
+    let before = time.since.map(|since| earlier(since, BEFORE));
+    let mut hours = archive.hours(&Filter { since: before, ..by_domain }).map_err(ours)?;
+    if hours.is_empty() {
+        hours = archive.hours(&Filter { since: before, ..time }).map_err(ours)?;
+        let named = |ip: IpAddr| addresses.contains(&ip) || is_named(&incident, &ip.to_string());
+        hours.retain(|hour| hour.domain.is_none() && hour.address.is_some_and(named));
+    }
     hours.retain(|hour| is_there(&incident, hour));
     let past = Past { incident, hours, elsewhere, left_out };
     told(sink::open_incident(output.format, io::stdout(), look(output), past), &lines)
 }
 
-/// An incident's domain, from the last look that was otherwise to the first one after it. Probes of
-/// hosts have no domain on record.
+/// The sessions of an incident's time.
+#[derive(Default)]
+struct Found {
+    /// Those of its place, that are to be told.
+    lines: Vec<Line>,
+    left_out: u64,
+    elsewhere: Tally,
+    /// The run that showed it last.
+    run: Option<String>,
+    addresses: BTreeSet<IpAddr>,
+}
+
+impl Found {
+    fn is_empty(&self) -> bool {
+        self.lines.is_empty() && self.elsewhere.sessions() == 0
+    }
+
+    /// Always wants the next one.
+    fn add(&mut self, incident: &Incident, wanted: &Filter, session: Session) -> bool {
+        self.addresses.extend(session.address);
+        if !is_of(incident, &session) {
+            self.elsewhere.add(&session);
+        } else if wants(wanted, &session) {
+            if failed(&session) || self.run.is_none() {
+                self.run = Some(session.run.clone());
+            }
+            if (self.lines.len() as u64) < DRAWN {
+                self.lines.push(Line::Session(Box::new(session)));
+            } else {
+                self.left_out += 1;
+            }
+        }
+        true
+    }
+}
+
+/// From the last look that was otherwise before an incident to the first one after it.
 fn time_of(incident: &Incident) -> Filter {
     let opened = incident.opened;
     let since = opened.after.unwrap_or_else(|| earlier(opened.by, BEFORE));
     // A round's sessions begin before the round is over.
     let until = incident.closed.map(|closed| earlier(closed.by, SignedDuration::from_secs(-1)));
-    let domain = incident.domain.parse::<crate::address::Host>().ok().map(|_| incident.domain.clone());
-    Filter { since: Some(since), until, domain, ..Filter::default() }
+    Filter { since: Some(since), until, ..Filter::default() }
 }
 
 fn earlier(at: Timestamp, by: SignedDuration) -> Timestamp {
     at.saturating_sub(by).unwrap_or(at)
 }
 
+/// Whether a session is one at a host that the incident names.
+fn is_host(incident: &Incident, session: &Session) -> bool {
+    session.domain.is_none()
+        && (session.mx.as_deref().is_some_and(|mx| is_named(incident, mx))
+            || session.address.is_some_and(|address| is_named(incident, &address.to_string())))
+}
+
+fn is_named(incident: &Incident, host: &str) -> bool {
+    incident.domain.split(", ").any(|name| name.eq_ignore_ascii_case(host))
+}
+
 /// Whether a session is at the incident's place: from its sources, to its addresses and backends;
 /// where it names none, from and to anywhere.
 fn is_of(incident: &Incident, session: &Session) -> bool {
     let Incident { sources, addresses, backends, .. } = incident;
-    let within = |all: &[std::net::IpAddr], one: Option<std::net::IpAddr>| {
-        all.is_empty() || one.is_some_and(|one| all.contains(&one))
-    };
     within(sources, session.source)
         && within(addresses, session.address)
         && (backends.is_empty() || session.backend.as_ref().is_some_and(|backend| backends.contains(backend)))
@@ -156,10 +197,11 @@ fn is_of(incident: &Incident, session: &Session) -> bool {
 
 /// The same of an hour, which knows no backends.
 fn is_there(incident: &Incident, hour: &Hour) -> bool {
-    let within = |all: &[std::net::IpAddr], one: Option<std::net::IpAddr>| {
-        all.is_empty() || one.is_some_and(|one| all.contains(&one))
-    };
     within(&incident.sources, hour.source) && within(&incident.addresses, hour.address)
+}
+
+fn within(all: &[IpAddr], one: Option<IpAddr>) -> bool {
+    all.is_empty() || one.is_some_and(|one| all.contains(&one))
 }
 
 fn ours(error: HistoryError) -> Failure {
