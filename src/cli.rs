@@ -17,6 +17,7 @@ pub mod report;
 pub mod reproduce;
 pub mod run;
 pub mod sim;
+pub mod smoke;
 pub mod swaks;
 mod target;
 mod usage;
@@ -37,6 +38,7 @@ use report::ReportArgs;
 use reproduce::{ReproduceArgs, ReproduceFlags};
 use run::{RunArgs, RunFlags};
 use sim::SimArgs;
+use smoke::{SmokeArgs, SmokeFlags};
 pub use usage::Usage;
 use watch::{WatchArgs, WatchFlags};
 
@@ -45,6 +47,8 @@ use watch::{WatchArgs, WatchFlags};
 pub enum Command {
     /// Probe now.
     Run(Box<RunArgs>),
+    /// Test whether a campaign may start.
+    Smoke(Box<SmokeArgs>),
     /// Probe on schedule.
     Watch(Box<WatchArgs>),
     /// See whether reported errors are still there.
@@ -113,6 +117,7 @@ fn read(argv: Vec<OsString>, variable: &dyn Fn(&str) -> Option<OsString>) -> Res
     let grammar = Grammar::from_arg_matches(&matches).map_err(|e| Usage::from_clap(&e, &environment))?;
     Ok(match grammar.command {
         Verb::Run(flags) => Command::Run(Box::new(flags.read()?)),
+        Verb::Smoke(flags) => Command::Smoke(Box::new(flags.read()?)),
         Verb::Watch(flags) => Command::Watch(Box::new(flags.read()?)),
         Verb::Reproduce(flags) => Command::Reproduce(Box::new(flags.read()?)),
         Verb::Judge(flags) => Command::Judge(flags),
@@ -164,6 +169,9 @@ enum Verb {
     /// Probe now, print the matrix and the diagnosis
     #[command(after_help = run::EXAMPLES)]
     Run(Box<RunFlags>),
+    /// Say before a campaign from which addresses it may be sent: GO, HOLD or NO-GO
+    #[command(after_help = smoke::EXAMPLES)]
+    Smoke(Box<SmokeFlags>),
     /// Probe on schedule, keep what comes of it, tell of trouble, serve metrics
     #[command(after_help = watch::EXAMPLES, mut_arg("format", watch::format), mut_arg("transcript", |arg| arg.hide(true)))]
     Watch(Box<WatchFlags>),

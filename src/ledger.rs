@@ -188,6 +188,13 @@ impl RunLedger {
     }
 }
 
+/// Until when a session was held back, of one whose record says so in the words of
+/// [`Admission::Skip`].
+#[must_use]
+pub fn held_until(detail: &str) -> Option<Timestamp> {
+    detail.split_once(" until ")?.1.get(.."2026-11-24T10:00:00Z".len())?.parse().ok()
+}
+
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 
@@ -301,6 +308,7 @@ mod tests {
             ledger.rest("a", &asking.account, SOURCE, rest, hours(0));
         }
         let skip = "192.0.2.1 rests at example.org until 1970-01-02T00:00:00Z: no";
+        assert_eq!(held_until(skip), "1970-01-02T00:00:00Z".parse().ok());
         assert_eq!(ledger.look(&asking.ask("a", false, hours(23))), Admission::Skip(skip.to_owned()));
         assert_eq!(ledger.look(&asking.ask("a", false, hours(24))), Admission::Go);
     }

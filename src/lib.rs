@@ -28,8 +28,8 @@
 //! | a watch to whoever asks | [`web::router`] |
 //!
 //! A refusal, a timeout, a broken handshake is a value; an `Err` means that *we* could not do our
-//! part. Everything but `dns`, `wire`, `drive`, `preflight`, `run`, `history`, `alert`, `sim` and the
-//! faces is pure: no socket, no clock, no chance.
+//! part. Everything but `auth`, `dns`, `wire`, `drive`, `preflight`, `run`, `history`, `alert`, `sim`
+//! and the faces is pure: no socket, no clock, no chance.
 //!
 //! # The levels
 //!
@@ -38,9 +38,9 @@
 //! 0. words: `words`, `stage`, `address`, `source`, `duration`, `timeouts`, `visible`
 //! 1. the protocol, without a socket: `smtp`
 //! 2. probing as values: `dane`, `policy`, `probe`, `limits`, `plan`, `outcome`, `record`,
-//!    `catalog`, `report`, `explain`, `reproduce`, `judge`, `diff`, `ledger`, `status`,
+//!    `catalog`, `report`, `explain`, `gate`, `reproduce`, `judge`, `diff`, `ledger`, `status`,
 //!    `schedule`, `incident`
-//! 3. the world: `dns`, `wire`, `drive`, `preflight`, `run`, `history`, `alert`, `sim`
+//! 3. the world: `auth`, `dns`, `wire`, `drive`, `preflight`, `run`, `history`, `alert`, `sim`
 //! 4. the faces: `cli`, `commands`, `sink`, `watch`, `web`
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
@@ -48,6 +48,7 @@
 pub mod address;
 #[expect(clippy::disallowed_methods, reason = "it has the time, and draws lots for when to try again")]
 pub mod alert;
+pub mod auth;
 pub mod catalog;
 #[expect(clippy::disallowed_methods, reason = "it reads the environment")]
 pub mod cli;
@@ -61,6 +62,7 @@ pub mod dns;
 pub mod drive;
 pub mod duration;
 pub mod explain;
+pub mod gate;
 pub mod history;
 pub mod incident;
 pub mod judge;

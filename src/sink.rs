@@ -29,6 +29,7 @@ mod retold;
 mod strip;
 mod text;
 mod timing;
+mod verdicts;
 
 pub use bundle::Past;
 use recording::Recording;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::{RunError, Setup, lay_out, resolve, terms, whole};
+use super::layout::{Extent, lay_out, whole};
+use super::{RunError, Setup, resolve, terms};
 use crate::ledger::{Account, Ground};
 use crate::plan::{self, Plan};
 use crate::schedule::budget::Take;
@@ -35,7 +36,7 @@ pub async fn foresee(setup: Setup, full: bool) -> Result<Foreseen, RunError> {
     // Whoever stops the watch drops this.
     let (_going, cancel) = watch::channel(false);
     let resolved = resolve::resolve(&setup.probes, &setup.dns, setup.dane, &cancel).await?;
-    let plan = whole(&lay_out(&setup.probes, &resolved, setup.seed, None));
+    let plan = whole(&lay_out(&setup.probes, &resolved, setup.seed, &Extent::Whole));
     let mut terms = terms::Terms::default();
     for attempt in &plan.attempts {
         terms.see(attempt);

@@ -19,6 +19,7 @@ mod found;
 mod incident;
 mod places;
 mod said;
+mod verdicts;
 mod when;
 
 /// So many characters of a text, where it stands among others and where it is quoted.
@@ -115,11 +116,12 @@ impl Bundle {
         let domain = |domain: &Option<String>| ink.word(domain.as_deref().unwrap_or("hosts given by hand"));
         let simulated = recording.runs.iter().any(|run| run.simulated);
         let title = past.map_or_else(|| asked::title(recording, ink), |past| incident::title(&past.incident, ink));
-        let mut sections = vec![
+        let mut sections = verdicts::verdicts(recording, ink);
+        sections.extend([
             Section::new("What is asked", asked::asked(recording, past, ink)),
             Section::new("What was reported", found::reproductions(recording, ink)),
             Section::new("What was found", found::found(recording, past, ink)),
-        ];
+        ]);
         if detail > Detail::Quiet {
             sections.push(Section::new("When (UTC)", when::when(recording, past, ink)));
             sections.push(Section::new("From where", places::sources(recording, ink)));

@@ -48,6 +48,8 @@ pub const DNS_LOOKUP: Metric =
     Metric { name: "probe_dns_lookup_time_seconds", help: "How long the lookup of the target's exchangers took" };
 pub const SESSIONS: Metric = Metric { name: "mxprobe_sessions", help: "Sessions of the last run by what they came to" };
 pub const DIAGNOSIS: Metric = Metric { name: "mxprobe_diagnosis_info", help: "The diagnoses of the last run" };
+pub const GATE: Metric =
+    Metric { name: "mxprobe_gate_info", help: "The verdicts of the last smoke test, no source: on the whole" };
 pub const RUN_TIMESTAMP: Metric =
     Metric { name: "mxprobe_run_timestamp_seconds", help: "When the last run began, as a Unix time" };
 pub const RUN_DURATION: Metric = Metric { name: "mxprobe_run_duration_seconds", help: "How long the last run took" };

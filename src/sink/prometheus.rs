@@ -158,6 +158,11 @@ fn run(recording: &Recording, out: &mut Exposition) {
         let labels = [("rank", &*rank), ("kind", d.kind.as_str()), ("confidence", d.confidence.as_str())];
         out.set(&metrics::DIAGNOSIS, &labels, 1.0);
     }
+    for gate in &recording.gates {
+        let source = gate.source.map_or_else(String::new, |source| source.to_string());
+        let target = gate.domain.as_deref().unwrap_or_default();
+        out.set(&metrics::GATE, &[("target", target), ("source", &source), ("verdict", gate.verdict.as_str())], 1.0);
+    }
     if let Some(run) = recording.runs.last() {
         out.set(&metrics::RUN_TIMESTAMP, &[], unix(run.at));
         out.set(&metrics::SIMULATED, &[], f64::from(u8::from(run.simulated)));

@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::values::{Clean, Failing, Ip, Line, OneOrMore, Pause, Period, Read, Stop, Whole};
+use super::values::{Clean, Failing, Ip, Line, OneOrMore, Pause, Period, Read, Share, Stop, Whole};
 use crate::address::{EhloName, Host, Mailbox, Sender};
 use crate::limits::Rate;
 use crate::probe::alert::{Alert, Mail, Receiver, Relay, Webhook};
 use crate::probe::conflict::Setting;
-use crate::probe::layer::{LimitsLayer, ProbeLayer};
+use crate::probe::layer::{GateLayer, LimitsLayer, ProbeLayer};
 use crate::probe::{Dkim, Expect, HostSpec, Schedule};
+use crate::record::CheckName;
 use crate::schedule::{Cron, When};
 use crate::smtp::reply::{Code, Enhanced};
 use crate::smtp::session::TlsLevel;
@@ -30,6 +31,8 @@ pub(super) struct Document {
     envelope: EnvelopeTable,
     session: SessionTable,
     message: MessageTable,
+    preflight: PreflightTable,
+    gate: GateTable,
     limits: LimitsTable,
     schedule: Option<Spanned<ScheduleTable>>,
     expect: Option<ExpectTable>,
@@ -59,6 +62,7 @@ struct SourceTable {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 struct EnvelopeTable {
     from: Option<Read<Sender>>,
+    neutral: Option<Read<Sender>>,
     to: Option<Spanned<OneOrMore<Mailbox>>>,
     owned: Vec<Read<Mailbox>>,
 }
@@ -85,6 +89,20 @@ struct DkimTable {
     domain: Read<Host>,
     selector: Read<Host>,
     key: PathBuf,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct PreflightTable {
+    dnsbl: Vec<Read<Host>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct GateTable {
+    min_go: Option<Whole<1_000_000>>,
+    max_transient: Option<Read<Share>>,
+    warn: Vec<Read<CheckName>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -156,7 +174,20 @@ pub(super) struct Parts {
 
 impl Document {
     pub(super) fn read(self, directory: &Path) -> Result<Parts, Wrong> {
-        let Self { description, target, source, envelope, session, message, limits, schedule, expect, alert } = self;
+        let Self {
+            description,
+            target,
+            source,
+            envelope,
+            session,
+            message,
+            preflight,
+            gate,
+            limits,
+            schedule,
+            expect,
+            alert,
+        } = self;
         if let (Some(domain), Some(_)) = (&target.domain, &target.hosts) {
             let message = "`domain` beside `hosts`: wanted one of the two".to_owned();
             return Err(Wrong { place: domain.span(), message });
@@ -182,6 +213,7 @@ impl Document {
             ehlo_of: source.ehlo.into_iter().map(|(Read(Ip(ip)), Read(name))| (ip, name)).collect(),
             public: source.public.into_iter().map(|(Read(Ip(ip)), Read(Ip(seen)))| (ip, seen)).collect(),
             from: envelope.from.map(|Read(from)| from),
+            neutral_from: envelope.neutral.map(|Read(from)| from),
             to: envelope.to.map(|to| to.into_inner().0).unwrap_or_default(),
             owned: bare(envelope.owned),
             until: session.until.map(|until| until.into_inner().0.0),
@@ -195,6 +227,12 @@ impl Document {
                 key: directory.join(key),
             }),
             limits: limits.read(),
+            dnsbl: bare(preflight.dnsbl),
+            gate: GateLayer {
+                min_go: gate.min_go.map(|Whole(n)| n),
+                max_transient: gate.max_transient.map(|Read(Share(share))| share),
+                warn: bare(gate.warn),
+            },
             expect: expect.map(|ExpectTable { stage, code, enhanced, tag }| Expect {
                 stage: stage.map(Spanned::into_inner),
                 code,

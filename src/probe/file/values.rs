@@ -101,6 +101,18 @@ impl FromStr for Stop {
     }
 }
 
+/// A share: `5 %`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Share(pub(super) f64);
+
+impl FromStr for Share {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        spelling::share(text).map(Self)
+    }
+}
+
 /// An IP address.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) struct Ip(pub(super) IpAddr);
