@@ -13,6 +13,7 @@ pub mod explain;
 pub mod history;
 pub mod import;
 pub mod judge;
+pub mod report;
 pub mod reproduce;
 pub mod run;
 pub mod sim;
@@ -33,6 +34,7 @@ use explain::{ExplainArgs, ExplainFlags};
 use history::HistoryArgs;
 use import::ImportArgs;
 use judge::JudgeArgs;
+use report::ReportArgs;
 use reproduce::{ReproduceArgs, ReproduceFlags};
 use run::{RunArgs, RunFlags};
 use sim::SimArgs;
@@ -57,6 +59,8 @@ pub enum Command {
     Diff(DiffArgs),
     /// Show what is on record.
     History(HistoryArgs),
+    /// Tell a provider's postmaster what is on record.
+    Report(ReportArgs),
     /// Read errors and say what they mean.
     Explain(ExplainArgs),
     /// Turn MTA logs into evidence.
@@ -119,6 +123,7 @@ fn read(argv: Vec<OsString>, variable: &dyn Fn(&str) -> Option<OsString>) -> Res
         Verb::Judge(flags) => Command::Judge(flags),
         Verb::Diff(flags) => Command::Diff(flags.checked()?),
         Verb::History(flags) => Command::History(flags),
+        Verb::Report(flags) => Command::Report(flags),
         Verb::Explain(flags) => Command::Explain(flags.read()?),
         Verb::Import(flags) => Command::Import(flags.checked()?),
         Verb::Sim(flags) => Command::Sim(flags),
@@ -182,6 +187,9 @@ enum Verb {
     /// Show what is on record: runs, their sessions, incidents
     #[command(after_help = history::EXAMPLES)]
     History(HistoryArgs),
+    /// Write up a run or an incident for the provider's postmaster
+    #[command(after_help = report::EXAMPLES)]
+    Report(ReportArgs),
     /// Say what a bounce, a log line or a pasted error means, without network
     #[command(after_help = explain::EXAMPLES)]
     Explain(ExplainFlags),

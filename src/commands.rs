@@ -20,6 +20,7 @@ mod history;
 mod import;
 mod judge;
 mod recorded;
+mod report;
 mod reproduce;
 mod run;
 mod show;
@@ -38,6 +39,7 @@ pub fn execute(command: Result<Command, Usage>) -> ExitCode {
         Ok(Command::Judge(args)) => judge::judge(&args),
         Ok(Command::Diff(args)) => diff::diff(&args),
         Ok(Command::History(args)) => history::history(&args),
+        Ok(Command::Report(args)) => report::report(&args),
         Ok(Command::Explain(args)) => explain::explain(&args),
         Ok(Command::Import(args)) => import::import(&args),
         Ok(Command::Sim(args)) => sim::sim(&args),

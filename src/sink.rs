@@ -4,15 +4,18 @@
 //! It knows nothing of how the lines came about: probed now, read from a file, imported. A failed
 //! write is handed back as it is; that a reader went away (a broken pipe) is the caller's to judge.
 //!
-//! `recording`, `grid`, `faults`, `side`, `strip` and `timing` hold what several outputs draw.
+//! `recording`, `grid`, `faults`, `side`, `strip` and `timing` hold what several outputs draw, `bundle`
+//! what a postmaster on the other side is told.
 
 use std::io::{self, Write as _};
 
 use crate::record::Line;
 use crate::words::words;
 
+mod bundle;
 pub(crate) mod faults;
 pub(crate) mod grid;
+mod html;
 mod jsonl;
 mod junit;
 mod markdown;
@@ -21,12 +24,15 @@ pub mod nagios;
 pub mod progress;
 pub mod prometheus;
 pub(crate) mod recording;
+mod redact;
+mod retold;
 pub(crate) mod side;
 pub(crate) mod strip;
 mod text;
 mod timing;
 mod verdicts;
 
+pub use bundle::Past;
 use recording::Recording;
 
 /// What is on record, for a reader.
@@ -64,8 +70,10 @@ words! {
         Nagios = "nagios",
         /// A test report, each session a case.
         Junit = "junit",
-        /// A ticket for a postmaster.
+        /// A bundle for the other side's postmaster.
         Markdown = "markdown",
+        /// The same, as a page.
+        Html = "html",
         /// Metrics for a node exporter's textfile collector.
         Prometheus = "prometheus",
     }
@@ -106,8 +114,25 @@ pub fn open<W: io::Write + Send + 'static>(format: Format, out: W, look: Look) -
         Format::Jsonl => Box::new(jsonl::Jsonl::new(out)),
         Format::Nagios => AtEnd::boxed(out, nagios::write),
         Format::Junit => AtEnd::boxed(out, junit::write),
-        Format::Markdown => AtEnd::boxed(out, markdown::write),
+        Format::Markdown => AtEnd::boxed(out, move |recording, out| markdown::write(recording, None, out, look)),
+        Format::Html => AtEnd::boxed(out, move |recording, out| html::write(recording, None, out, look)),
         Format::Prometheus => AtEnd::boxed(out, prometheus::write),
+    }
+}
+
+/// The same, of an incident: what comes as lines are its sessions, or some of them, and the last of
+/// its runs. A format that tells no incident leaves it out.
+#[must_use]
+pub fn open_incident<W: io::Write + Send + 'static>(
+    format: Format,
+    out: W,
+    look: Look,
+    past: Past,
+) -> Box<dyn Sink + Send> {
+    match format {
+        Format::Markdown => AtEnd::boxed(out, move |recording, out| markdown::write(recording, Some(&past), out, look)),
+        Format::Html => AtEnd::boxed(out, move |recording, out| html::write(recording, Some(&past), out, look)),
+        other => open(other, out, look),
     }
 }
 

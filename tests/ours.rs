@@ -302,7 +302,7 @@ fn slow(behind: SocketAddr, delay: Duration) -> SocketAddr {
 #[tokio::test(flavor = "multi_thread")]
 async fn whichever_output_is_full_the_other_is_whole() {
     let (provider, directory) = (provider().await, tempfile::tempdir().unwrap());
-    for format in ["text", "jsonl", "nagios", "junit", "markdown", "prometheus"] {
+    for format in ["text", "jsonl", "nagios", "junit", "markdown", "html", "prometheus"] {
         let record = directory.path().join("run.jsonl");
         let mut command = run(&provider, provider.dns(), None, &record);
         let full = std::fs::File::options().write(true).open("/dev/full").unwrap();

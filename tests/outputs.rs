@@ -13,15 +13,18 @@ use std::sync::{Arc, Mutex};
 use mxprobe::record::Line;
 use mxprobe::sink::{Detail, Format, Look, nagios, open};
 
+#[path = "support/markup.rs"]
+mod markup;
 #[path = "outputs/world.rs"]
 mod world;
 
 /// The formats and the ending of their files.
-const ENDINGS: [(Format, &str); 5] = [
+const ENDINGS: [(Format, &str); 6] = [
     (Format::Text, "txt"),
     (Format::Nagios, "nagios"),
     (Format::Junit, "xml"),
     (Format::Markdown, "md"),
+    (Format::Html, "html"),
     (Format::Prometheus, "prom"),
 ];
 
@@ -31,7 +34,7 @@ fn every_output_is_the_one_on_record() {
     for (name, lines) in cases() {
         for (format, ending) in ENDINGS {
             // A line or more for each of a thousand sessions is no sight to keep.
-            if lines.len() > 1_000 && matches!(format, Format::Junit | Format::Prometheus) {
+            if lines.len() > 1_000 && matches!(format, Format::Junit | Format::Html | Format::Prometheus) {
                 continue;
             }
             let path = folder().join(format!("{name}.{ending}"));
@@ -176,6 +179,19 @@ fn a_ticket_names_no_recipient_and_its_fences_hold() {
             let (text, local, domain) = (text.to_lowercase(), local.to_lowercase(), domain.to_lowercase());
             assert!(!text.contains(&local), "{name} names {local}");
             assert!(text.contains(&format!("…@{domain}")), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_page_is_only_to_be_read_and_names_no_recipient() {
+    for (name, lines) in cases() {
+        let page = written(Format::Html, &lines, Look::default());
+        markup::is_only_to_be_read(&name, &page);
+        for line in &lines {
+            let Line::Session(session) = line else { continue };
+            let Some((local, _)) = session.to.as_deref().and_then(|to| to.split_once('@')) else { continue };
+            assert!(!page.to_lowercase().contains(&local.to_lowercase()), "{name} names {local}");
         }
     }
 }

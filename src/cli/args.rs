@@ -140,27 +140,20 @@ impl OutputFlags {
 
 /// Reads one of these formats.
 pub(super) fn format(of: &'static [Format]) -> Words<Format> {
-    Words::new("format", of.iter().map(|format| format.as_str())).later(&["html"])
+    Words::new("format", of.iter().map(|format| format.as_str()))
 }
 
-/// Reads one of a few words, lists them in help and completions, and tells words that this version
-/// lacks from words that nobody knows.
+/// Reads one of a few words, and lists them in help and completions.
 #[derive(Clone)]
 pub(super) struct Words<T> {
     what: &'static str,
     known: Vec<&'static str>,
-    later: &'static [&'static str],
     read: fn(&str) -> Option<T>,
 }
 
 impl<T: FromStr> Words<T> {
     pub(super) fn new(what: &'static str, words: impl IntoIterator<Item = &'static str>) -> Self {
-        Self { what, known: words.into_iter().collect(), later: &[], read: |text| text.parse().ok() }
-    }
-
-    /// Words that are spelled right and come in another version.
-    pub(super) fn later(self, later: &'static [&'static str]) -> Self {
-        Self { later, ..self }
+        Self { what, known: words.into_iter().collect(), read: |text| text.parse().ok() }
     }
 }
 
@@ -172,14 +165,9 @@ impl<T: Clone + Send + Sync + 'static> TypedValueParser for Words<T> {
         if let Some(word) = Some(text.as_str()).filter(|text| self.known.contains(text)).and_then(self.read) {
             return Ok(word);
         }
-        let found = if self.later.contains(&text.as_str()) {
-            "is not available in this version".to_owned()
-        } else {
-            format!("is no {}", self.what)
-        };
         let flag = arg.map(ToString::to_string).unwrap_or_default();
         let flag = flag.split(' ').next().unwrap_or_default();
-        let message = format!("{flag}: {text:?} {found}: wanted one of {}", self.known.join(", "));
+        let message = format!("{flag}: {text:?} is no {}: wanted one of {}", self.what, self.known.join(", "));
         let mut error = clap::Error::raw(ErrorKind::ValueValidation, message).with_cmd(cmd);
         error.insert(ContextKind::InvalidArg, ContextValue::String(flag.to_owned()));
         Err(error)

@@ -61,7 +61,7 @@ pub struct HistoryArgs {
 const FILTERS: [&str; 11] =
     ["since", "until_time", "domain", "probe", "source", "address", "stage", "code", "tag", "incidents", "limit"];
 
-const FORMATS: &[Format] = &[Format::Text, Format::Jsonl];
+const FORMATS: &[Format] = &[Format::Text, Format::Jsonl, Format::Markdown, Format::Html];
 
 /// What is shown alone.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -84,13 +84,18 @@ Examples:
 What run and reproduce found is on record, unless they were told --history none.
 judge and diff take a run from the history where there is no file of that name.";
 
-/// The number of an incident, or what names a run. A run's id begins with 0 until the year 2527.
-fn what(text: &str) -> Result<What, String> {
+/// The number of an incident. A run's id begins with 0 until the year 2527.
+pub(super) fn incident(text: &str) -> Option<u64> {
     let is_number = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
-    match text.parse() {
-        Ok(incident) if is_number => Ok(What::Incident(incident)),
-        _ if args::is_run(&OsString::from(text)) => Ok(What::Run(text.to_owned())),
-        _ => Err(format!(
+    text.parse().ok().filter(|_| is_number)
+}
+
+/// The number of an incident, or what names a run.
+fn what(text: &str) -> Result<What, String> {
+    match incident(text) {
+        Some(incident) => Ok(What::Incident(incident)),
+        None if args::is_run(&OsString::from(text)) => Ok(What::Run(text.to_owned())),
+        None => Err(format!(
             "{:?} is no run and no incident: wanted at least {} figures of a run's id, last, last-1, or the number of \
              an incident",
             args::short(text),
@@ -99,7 +104,7 @@ fn what(text: &str) -> Result<What, String> {
     }
 }
 
-fn code(text: &str) -> Result<Code, String> {
+pub(super) fn code(text: &str) -> Result<Code, String> {
     let code = text.parse().ok().and_then(Code::new);
     code.ok_or_else(|| format!("{:?} is no reply code: wanted 200 to 599", args::short(text)))
 }

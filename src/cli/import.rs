@@ -42,7 +42,7 @@ pub struct ImportArgs {
     pub output: OutputFlags,
 }
 
-const FORMATS: &[Format] = &[Format::Text, Format::Jsonl, Format::Markdown];
+const FORMATS: &[Format] = &[Format::Text, Format::Jsonl, Format::Markdown, Format::Html];
 
 pub(super) const EXAMPLES: &str = "\
 Examples:

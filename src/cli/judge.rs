@@ -23,7 +23,7 @@ pub struct JudgeArgs {
     pub output: OutputFlags,
 }
 
-const FORMATS: &[Format] = &[Format::Text, Format::Jsonl, Format::Markdown];
+const FORMATS: &[Format] = &[Format::Text, Format::Jsonl, Format::Markdown, Format::Html];
 
 pub(super) const EXAMPLES: &str = "\
 Examples:

@@ -9,9 +9,6 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use super::environment::Variable;
 use crate::probe::file::FileError;
 
-/// Commands of other versions: known, so that nobody looks for a typing error.
-const OTHER_COMMANDS: [&str; 1] = ["report"];
-
 /// A text to print, and the status to exit with.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Usage {
@@ -94,9 +91,6 @@ fn in_words(error: &clap::Error) -> String {
     match error.kind() {
         ErrorKind::InvalidSubcommand => {
             let found = text(ContextKind::InvalidSubcommand).unwrap_or_default();
-            if OTHER_COMMANDS.contains(&found.as_str()) {
-                return format!("the command {found} is not available in this version");
-            }
             format!("unknown command {found:?}{}", meant(ContextKind::SuggestedSubcommand))
         }
         ErrorKind::UnknownArgument if flag.starts_with('-') => {

@@ -5,7 +5,7 @@ use std::io;
 use jiff::Timestamp;
 
 use super::show::look;
-use super::{Done, Failure, recorded, written};
+use super::{Done, Failure, recorded, report, written};
 use crate::cli::args::{Moment, Output};
 use crate::cli::history::{HistoryArgs, What};
 use crate::history::HistoryError;
@@ -28,6 +28,10 @@ pub(super) fn history(args: &HistoryArgs) -> Done {
         Some(What::Run(word)) => run(&mut archive, word, &output),
         Some(What::Incident(id)) => incident(&mut archive, *id, &output),
         None if args.format == Format::Jsonl => lines(&mut archive, args),
+        None if args.format != Format::Text => Err(Failure::config(format!(
+            "--format {}: wanted a run or an incident to go with it; a list comes as text or jsonl",
+            args.format
+        ))),
         None => list(&mut archive, args, &output),
     }
 }
@@ -60,6 +64,9 @@ fn run(archive: &mut StoreArchive, word: &str, output: &Output) -> Done {
 }
 
 fn incident(archive: &mut StoreArchive, id: u64, output: &Output) -> Done {
+    if matches!(output.format, Format::Markdown | Format::Html) {
+        return report::incident(archive, id, &Filter::default(), output);
+    }
     let Some(incident) = archive.incident(id).map_err(failed)? else {
         return Err(Failure::config(format!("{id}: there is no such incident in {}", archive.path().display())));
     };
