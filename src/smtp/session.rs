@@ -117,7 +117,7 @@ impl Session {
 
     /// Gives up on the operator's word: says `QUIT` where a command can be said.
     pub fn cancel(&mut self, now: Instant) {
-        if self.stage != Stage::Quit {
+        if self.stage != Stage::Quit && !matches!(self.state, State::Over) {
             self.give_up(Fault::Cancelled, now);
         }
     }
