@@ -16,9 +16,11 @@ pub mod judge;
 pub mod reproduce;
 pub mod run;
 pub mod sim;
+pub mod smoke;
 pub mod swaks;
 mod target;
 mod usage;
+pub mod watch;
 
 use std::ffi::OsString;
 
@@ -34,13 +36,19 @@ use judge::JudgeArgs;
 use reproduce::{ReproduceArgs, ReproduceFlags};
 use run::{RunArgs, RunFlags};
 use sim::SimArgs;
+use smoke::{SmokeArgs, SmokeFlags};
 pub use usage::Usage;
+use watch::{WatchArgs, WatchFlags};
 
 /// What is to be done.
 #[derive(Clone, Debug)]
 pub enum Command {
     /// Probe now.
     Run(Box<RunArgs>),
+    /// Test whether a campaign may start.
+    Smoke(Box<SmokeArgs>),
+    /// Probe on schedule.
+    Watch(Box<WatchArgs>),
     /// See whether reported errors are still there.
     Reproduce(Box<ReproduceArgs>),
     /// Diagnose recorded evidence again.
@@ -105,6 +113,8 @@ fn read(argv: Vec<OsString>, variable: &dyn Fn(&str) -> Option<OsString>) -> Res
     let grammar = Grammar::from_arg_matches(&matches).map_err(|e| Usage::from_clap(&e, &environment))?;
     Ok(match grammar.command {
         Verb::Run(flags) => Command::Run(Box::new(flags.read()?)),
+        Verb::Smoke(flags) => Command::Smoke(Box::new(flags.read()?)),
+        Verb::Watch(flags) => Command::Watch(Box::new(flags.read()?)),
         Verb::Reproduce(flags) => Command::Reproduce(Box::new(flags.read()?)),
         Verb::Judge(flags) => Command::Judge(flags),
         Verb::Diff(flags) => Command::Diff(flags.checked()?),
@@ -138,6 +148,7 @@ const AFTER_HELP: &str = "\
 Examples:
   mxprobe demo
   mxprobe run aol.com --source 192.0.2.10 --source 192.0.2.11
+  mxprobe watch probes/*.toml --listen 9125
   mxprobe explain bounce.eml
   mxprobe reproduce bounce.eml
 
@@ -153,6 +164,12 @@ enum Verb {
     /// Probe now, print the matrix and the diagnosis
     #[command(after_help = run::EXAMPLES)]
     Run(Box<RunFlags>),
+    /// Say before a campaign from which addresses it may be sent: GO, HOLD or NO-GO
+    #[command(after_help = smoke::EXAMPLES)]
+    Smoke(Box<SmokeFlags>),
+    /// Probe on schedule, keep what comes of it, tell of trouble, serve metrics
+    #[command(after_help = watch::EXAMPLES, mut_arg("format", watch::format), mut_arg("transcript", |arg| arg.hide(true)))]
+    Watch(Box<WatchFlags>),
     /// Read bounces, logs or pasted errors, probe what they describe, say whether it reproduces
     #[command(after_help = reproduce::EXAMPLES)]
     Reproduce(Box<ReproduceFlags>),

@@ -29,18 +29,22 @@ mod resolvers;
 
 pub use dnssec::{AnchorError, Anchors};
 use name::{dns_name, shown_name};
+use records::Kept;
 use resolvers::{Resolvers, weightiest};
 
 /// Exchangers followed of one domain, lowest preference first.
 const MOST_EXCHANGERS: usize = 64;
 /// Addresses kept of one exchanger.
 const MOST_ADDRESSES: usize = 256;
+/// How long a sign of life is waited for.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 
 /// The resolvers, and what they have been asked. Clones share both.
 #[derive(Clone)]
 pub struct Dns {
     resolvers: Arc<Resolvers>,
     timeout: Duration,
+    kept: Option<Arc<Kept>>,
     anchors: Anchors,
 }
 
@@ -135,7 +139,7 @@ impl Dns {
     /// `/etc/resolv.conf`. `timeout` is the total for one call of the methods below.
     #[must_use]
     pub fn new(servers: &[SocketAddr], timeout: Duration) -> Self {
-        Self { resolvers: Arc::new(Resolvers::new(servers)), timeout, anchors: Anchors::default() }
+        Self { resolvers: Arc::new(Resolvers::new(servers)), timeout, kept: None, anchors: Anchors::default() }
     }
 
     /// The same with other keys to start proofs from than the root zone's.
@@ -160,7 +164,7 @@ impl Dns {
     pub async fn route(&self, domain: &Host) -> Route {
         let deadline = self.deadline();
         let domain_name = dns_name(domain);
-        let mut exchangers = match self.resolvers.lookup(&domain_name, RecordType::MX, deadline).await.records {
+        let mut exchangers = match self.ask(&domain_name, RecordType::MX, deadline).await.records {
             Ok(records) => exchangers(&records),
             Err(LookupError::Nodata) => return self.implicit(domain, deadline).await,
             Err(LookupError::Nxdomain) => return Route::NoSuchDomain,
@@ -194,7 +198,7 @@ impl Dns {
     ///
     /// How the lookup failed.
     pub async fn ptr(&self, ip: IpAddr) -> Result<Vec<Host>, LookupError> {
-        let records = self.resolvers.lookup(&Name::from(ip), RecordType::PTR, self.deadline()).await.records?;
+        let records = self.ask(&Name::from(ip), RecordType::PTR, self.deadline()).await.records?;
         let names: Vec<Host> = records
             .iter()
             .filter_map(|record| match record {
@@ -203,6 +207,16 @@ impl Dns {
             })
             .collect();
         if names.is_empty() { Err(LookupError::Nodata) } else { Ok(names) }
+    }
+
+    /// Where the last questions met with silence, though others were answered before: one more that
+    /// is nobody's in particular, after the root's name servers. A resolver that is still there knows
+    /// them or refuses; so the record tells one that is gone from a zone that is silent.
+    pub async fn ask_for_a_sign_of_life(&self) {
+        if self.resolvers.fell_silent() {
+            let deadline = Instant::now() + self.timeout.min(SIGN_OF_LIFE);
+            self.resolvers.lookup(&Name::root(), RecordType::NS, deadline).await;
+        }
     }
 
     /// Takes what has been asked since the last call: one line per question and server, in the
@@ -255,10 +269,8 @@ impl Dns {
 
     /// Both address families of a name at once.
     async fn resolve(&self, name: &Name, deadline: Instant) -> Resolved {
-        let (four, six) = tokio::join!(
-            self.resolvers.lookup(name, RecordType::A, deadline),
-            self.resolvers.lookup(name, RecordType::AAAA, deadline)
-        );
+        let (four, six) =
+            tokio::join!(self.ask(name, RecordType::A, deadline), self.ask(name, RecordType::AAAA, deadline));
         let mut notes = Vec::new();
         if four.alias || six.alias {
             notes.push(Note::Cname);

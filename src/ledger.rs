@@ -13,6 +13,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::limits::Limits;
 
+mod shared;
+
+pub use shared::Shared;
+
 /// Whether a session may start.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Admission {
@@ -84,6 +88,11 @@ pub trait Ledger: Send {
     /// Lets `source` rest; a longer rest that already holds stays.
     fn rest(&mut self, run: &str, account: &Account, source: IpAddr, rest: Rest, now: Timestamp);
 
+    /// How many sessions have started there since then, as far as is known here.
+    fn starts(&self, _account: &Account, _since: Timestamp) -> u64 {
+        0
+    }
+
     /// Why nothing is kept beyond this run, where it should be.
     fn unkept(&self) -> Option<&str> {
         None
@@ -111,8 +120,14 @@ impl Ledger for RunLedger {
         admission
     }
 
-    fn rest(&mut self, run: &str, account: &Account, source: IpAddr, rest: Rest, _now: Timestamp) {
+    fn starts(&self, account: &Account, since: Timestamp) -> u64 {
+        let log = self.starts.get(account);
+        log.map_or(0, |log| (log.len() - log.partition_point(|&start| start <= since)) as u64)
+    }
+
+    fn rest(&mut self, run: &str, account: &Account, source: IpAddr, rest: Rest, now: Timestamp) {
         let rests = self.rests.entry((account.clone(), source)).or_default();
+        rests.retain(|_, kept| kept.until > now);
         let kept = rests.entry(run.into()).or_insert_with(|| rest.clone());
         if kept.until < rest.until {
             *kept = rest;
@@ -171,6 +186,13 @@ impl RunLedger {
         let held = rests.iter().filter(|(run, rest)| rest.until > ask.now && holds(run));
         held.map(|(_, rest)| (source, rest)).max_by_key(|(_, rest)| rest.until)
     }
+}
+
+/// Until when a session was held back, of one whose record says so in the words of
+/// [`Admission::Skip`].
+#[must_use]
+pub fn held_until(detail: &str) -> Option<Timestamp> {
+    detail.split_once(" until ")?.1.get(.."2026-11-24T10:00:00Z".len())?.parse().ok()
 }
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -286,6 +308,7 @@ mod tests {
             ledger.rest("a", &asking.account, SOURCE, rest, hours(0));
         }
         let skip = "192.0.2.1 rests at example.org until 1970-01-02T00:00:00Z: no";
+        assert_eq!(held_until(skip), "1970-01-02T00:00:00Z".parse().ok());
         assert_eq!(ledger.look(&asking.ask("a", false, hours(23))), Admission::Skip(skip.to_owned()));
         assert_eq!(ledger.look(&asking.ask("a", false, hours(24))), Admission::Go);
     }

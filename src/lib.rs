@@ -19,13 +19,17 @@
 //! | what happened to its record | [`outcome::Outcome::record`] |
 //! | all of these in one run | [`run::run`] |
 //! | evidence to diagnoses | [`judge::judge`] |
+//! | a schedule to its rounds | [`schedule::Timetable`] |
+//! | rounds to incidents | [`incident::Tracker`] |
+//! | an incident to those it concerns | [`alert::Notice`], [`alert::deliver`] |
 //! | a bounce, a log, a sentence to reports | [`report::Reader`], [`report::import::Import`] |
 //! | lines to what people and programs read | [`sink::open`] |
 //! | lines to what is on record, and back | [`history::archive::Archive`] |
+//! | a watch to whoever asks | [`web::router`] |
 //!
 //! A refusal, a timeout, a broken handshake is a value; an `Err` means that *we* could not do our
-//! part. Everything but `dns`, `wire`, `drive`, `preflight`, `run`, `history`, `sim` and the faces is
-//! pure: no socket, no clock, no chance.
+//! part. Everything but `auth`, `dns`, `wire`, `drive`, `preflight`, `run`, `history`, `alert`, `sim`
+//! and the faces is pure: no socket, no clock, no chance.
 //!
 //! # The levels
 //!
@@ -34,13 +38,17 @@
 //! 0. words: `words`, `stage`, `address`, `source`, `duration`, `timeouts`, `visible`
 //! 1. the protocol, without a socket: `smtp`
 //! 2. probing as values: `dane`, `policy`, `probe`, `limits`, `plan`, `outcome`, `record`,
-//!    `catalog`, `report`, `explain`, `reproduce`, `judge`, `diff`, `ledger`, `status`
-//! 3. the world: `dns`, `wire`, `drive`, `preflight`, `run`, `history`, `sim`
-//! 4. the faces: `cli`, `commands`, `sink`
+//!    `catalog`, `report`, `explain`, `gate`, `reproduce`, `judge`, `diff`, `ledger`, `status`,
+//!    `schedule`, `incident`
+//! 3. the world: `auth`, `dns`, `wire`, `drive`, `preflight`, `run`, `history`, `alert`, `sim`
+//! 4. the faces: `cli`, `commands`, `sink`, `watch`, `web`
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 pub mod address;
+#[expect(clippy::disallowed_methods, reason = "it has the time, and draws lots for when to try again")]
+pub mod alert;
+pub mod auth;
 pub mod catalog;
 #[expect(clippy::disallowed_methods, reason = "it reads the environment")]
 pub mod cli;
@@ -54,7 +62,9 @@ pub mod dns;
 pub mod drive;
 pub mod duration;
 pub mod explain;
+pub mod gate;
 pub mod history;
+pub mod incident;
 pub mod judge;
 pub mod ledger;
 pub mod limits;
@@ -68,6 +78,7 @@ pub mod report;
 pub mod reproduce;
 #[expect(clippy::disallowed_methods, reason = "it holds the clock of a run")]
 pub mod run;
+pub mod schedule;
 #[expect(clippy::disallowed_methods, reason = "it serves on loopback")]
 pub mod sim;
 pub mod sink;
@@ -77,5 +88,9 @@ pub mod stage;
 pub mod status;
 pub mod timeouts;
 pub mod visible;
+#[expect(clippy::disallowed_methods, reason = "it holds the clock of the rounds")]
+pub mod watch;
+#[expect(clippy::disallowed_methods, reason = "it listens, and answers with the time")]
+pub mod web;
 pub mod wire;
 mod words;

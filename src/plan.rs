@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jiff::fmt::rfc2822;
 use rand::SeedableRng as _;
 use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
@@ -20,11 +19,18 @@ use crate::smtp::fault::Fault;
 use crate::smtp::session::{Script, TlsLevel};
 use crate::stage::Stage;
 
+mod message;
+mod one;
 mod route;
 mod sample;
+mod smoke;
+mod turn;
 
+pub use one::one;
 pub use route::{Exchanger, Route, Source};
 pub use sample::{Sample, sample};
+pub use smoke::smoke;
+pub use turn::{turn, turns};
 
 /// One session to open: a cell of the matrix, and the how-manieth attempt at it.
 #[derive(Clone, Debug)]
@@ -67,13 +73,12 @@ impl Attempt {
     #[must_use]
     pub fn script(&self, run: &str, at: Timestamp) -> Option<Script> {
         let source = self.source.as_ref()?;
-        let message = self.probe.message.body.clone();
         Some(Script {
             ehlo: source.ehlo.clone(),
             tls: self.level(),
             from: self.from.clone(),
             to: self.to.clone(),
-            message: message.unwrap_or_else(|| self.introduction(source, run, at).into()),
+            message: self.message(source, run, at),
             until: self.until,
             timeouts: Arc::clone(&self.probe.timeouts),
         })
@@ -86,26 +91,6 @@ impl Attempt {
             (TlsLevel::Dane, Some(Dane::AnyCertificate(_))) => TlsLevel::Require,
             (level, _) => level,
         }
-    }
-
-    /// The message that is sent where the operator gave none: it says what it is.
-    fn introduction(&self, source: &Source, run: &str, at: Timestamp) -> Vec<u8> {
-        let Self { from, to, seq, number, .. } = self;
-        let from = match from {
-            Sender::Null => format!("mxprobe@{}", source.ehlo),
-            Sender::Mailbox(mailbox) => mailbox.to_string(),
-        };
-        let to = to.as_ref().map(|to| format!("To: <{to}>\r\n")).unwrap_or_default();
-        let date = rfc2822::DateTimePrinter::new().timestamp_to_string(&at).unwrap_or_default();
-        format!(
-            "Date: {date}\r\nFrom: mxprobe <{from}>\r\n{to}Message-ID: <{run}.{seq}.{number}@{}>\r\n\
-             Subject: mxprobe delivery test\r\nMIME-Version: 1.0\r\n\
-             Content-Type: text/plain; charset=us-ascii\r\nAuto-Submitted: auto-generated\r\n\r\n\
-             This is one test message, sent on purpose by mxprobe to a mailbox of its operator's,\r\n\
-             to see whether mail from this host is accepted. Nobody needs to answer it.\r\n",
-            source.ehlo
-        )
-        .into_bytes()
     }
 
     /// The same cell once more, without STARTTLS: the pair of a session whose handshake failed.
@@ -335,7 +320,7 @@ fn cell(
         address: Some(SocketAddr::new(address, probe.target.port)),
         provider: provider(exchanger.name.as_deref(), Some(address)),
         source: Some(source.clone()),
-        from: probe.envelope.from.clone().unwrap_or_else(|| default_sender(&source.ehlo)),
+        from: sender(probe, source),
         to,
         until,
         tls: probe.tls,
@@ -377,6 +362,12 @@ fn unresolved(probe: &Arc<Probe>, route: &Route) -> Vec<Attempt> {
         fault.as_ref().map(|fault| attempt(name.as_ref(), *preference, fault, notes))
     });
     domain.chain(exchangers).collect()
+}
+
+/// Who writes from this source.
+#[must_use]
+pub fn sender(probe: &Probe, source: &Source) -> Sender {
+    probe.envelope.from.clone().unwrap_or_else(|| default_sender(&source.ehlo))
 }
 
 /// `mxprobe@` and the EHLO name; the null sender where that is an address.

@@ -1,6 +1,7 @@
 //! What to probe, from where, how deep and how often: flags and probe file, with every default in
 //! its place. A [`Probe`] holds no question that is still open, save those only DNS can answer.
 
+pub mod alert;
 pub mod conflict;
 pub mod file;
 pub mod layer;
@@ -14,6 +15,8 @@ use std::time::Duration;
 
 use crate::address::{EhloName, Host, Mailbox, Sender};
 use crate::limits::Limits;
+use crate::record::CheckName;
+use crate::schedule::When;
 use crate::smtp::reply::{Code, Enhanced};
 use crate::smtp::session::TlsLevel;
 use crate::source::SourceSpec;
@@ -33,6 +36,9 @@ pub struct Probe {
     pub message: Message,
     pub limits: Limits,
     pub expect: Expect,
+    pub gate: Gate,
+    /// Lists that a smoke test asks about each source.
+    pub dnsbl: Vec<Host>,
     /// After a failed handshake a second session without STARTTLS, as its pair.
     pub pair_plaintext: bool,
     /// Probe although a source rests (own and loopback targets only).
@@ -111,6 +117,9 @@ pub struct Sources {
 pub struct Envelope {
     /// Without one: `mxprobe@` and the EHLO name.
     pub from: Option<Sender>,
+    /// The sender of the sessions that a smoke test sets beside the campaign's; without one:
+    /// `mxprobe@` and the EHLO name.
+    pub neutral: Option<Sender>,
     /// One session per recipient; each is on the list of owned mailboxes.
     pub to: Vec<Mailbox>,
 }
@@ -124,7 +133,7 @@ pub struct Message {
 }
 
 /// The key that signs the message.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Dkim {
     pub domain: Host,
     pub selector: String,
@@ -149,11 +158,27 @@ impl Expect {
     }
 }
 
+/// What a smoke test takes for a GO.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gate {
+    /// So many sources must be GO; None: all of them.
+    pub min_go: Option<u32>,
+    /// The share of a source's sessions, 0 to 1, that may fail for now.
+    pub max_transient: f64,
+    /// Checks that hinder nobody, whatever they find.
+    pub warn: Vec<CheckName>,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self { min_go: None, max_transient: 0.05, warn: Vec::new() }
+    }
+}
+
 /// How a watch repeats the probe.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Schedule {
-    pub every: Option<Duration>,
-    pub cron: Option<String>,
+    pub when: When,
     /// Whether a round is the whole matrix, or one address per source, in turn.
     pub full: bool,
     pub jitter: Duration,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 mod diagnosis;
 mod evidence;
+mod gate;
 mod incident;
 mod report;
 mod session;
@@ -16,6 +17,7 @@ mod time;
 pub use crate::smtp::fault::LookupError;
 pub use diagnosis::{Confidence, Diagnosis, DiagnosisKind, Elsewhere};
 pub use evidence::{Check, CheckName, CheckResult, Lookup, Passed, Run, Summary};
+pub use gate::{Gate, Verdict};
 pub use incident::{Between, Incident, IncidentChange, IncidentEvent};
 pub use report::{Finding, Report, Reproduction};
 pub use session::{Kind, Role, Session, Step, Tls, Variant};
@@ -43,6 +45,8 @@ pub enum Line {
     Reproduction(Box<Reproduction>),
     /// One diagnosis.
     Diagnosis(Box<Diagnosis>),
+    /// May a source send, may the campaign start.
+    Gate(Box<Gate>),
     /// The counts of a run: its last line.
     Summary(Summary),
     /// Trouble that lasted over rounds of a watch.
@@ -77,6 +81,7 @@ impl Line {
             "report" => Self::Report(serde_json::from_str(text)?),
             "reproduction" => Self::Reproduction(serde_json::from_str(text)?),
             "diagnosis" => Self::Diagnosis(serde_json::from_str(text)?),
+            "gate" => Self::Gate(serde_json::from_str(text)?),
             "summary" => Self::Summary(serde_json::from_str(text)?),
             "incident" => Self::Incident(serde_json::from_str(text)?),
             _ => return Ok(None),

@@ -9,13 +9,15 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use crate::auth;
 use crate::catalog::Catalog;
 use crate::dns::Dns;
+use crate::gate;
 use crate::judge::{Evidence, judge};
 use crate::ledger::{Ledger, later};
-use crate::plan::{self, Plan, Sample};
+use crate::plan::Sample;
 use crate::probe::Probe;
-use crate::record::{self, Line, Session, ms};
+use crate::record::{self, Line, Lookup, Session, ms};
 use crate::reproduce::Inquiry;
 use crate::smtp::dialog::Dialog;
 use crate::stage::Stage;
@@ -23,9 +25,17 @@ use crate::status;
 use crate::wire::{self, Trust};
 
 mod dispatch;
+mod foresee;
+mod layout;
 mod open;
 mod resolve;
+mod smoke;
 mod terms;
+
+pub use foresee::{Foreseen, foresee};
+use layout::Extent;
+
+pub(crate) use open::Line as Connection;
 
 /// What a run needs beside its probes.
 pub struct Setup {
@@ -140,7 +150,48 @@ pub async fn run(
     events: mpsc::Sender<Event>,
     cancel: watch::Receiver<bool>,
 ) -> Result<record::Summary, RunError> {
-    go(setup, None, events, cancel).await
+    go(setup, Extent::Whole, events, cancel).await
+}
+
+/// Runs a smoke test of the probes: checks of ourselves and of them beside the sessions, and behind
+/// the diagnoses a verdict for each source and target, which are also the exit status.
+///
+/// # Errors
+///
+/// As [`run`].
+pub async fn smoke(
+    setup: Setup,
+    events: mpsc::Sender<Event>,
+    cancel: watch::Receiver<bool>,
+) -> Result<record::Summary, RunError> {
+    go(setup, Extent::Smoke, events, cancel).await
+}
+
+/// Runs one session of the one probe that there is, the one that a mailer would try first.
+///
+/// # Errors
+///
+/// As [`run`].
+pub async fn one(
+    setup: Setup,
+    events: mpsc::Sender<Event>,
+    cancel: watch::Receiver<bool>,
+) -> Result<record::Summary, RunError> {
+    go(setup, Extent::One, events, cancel).await
+}
+
+/// Runs a round of a watch of one probe: one address per source, this turn's ([`plan::turn`]).
+///
+/// # Errors
+///
+/// As [`run`].
+pub async fn turn(
+    setup: Setup,
+    number: u64,
+    events: mpsc::Sender<Event>,
+    cancel: watch::Receiver<bool>,
+) -> Result<record::Summary, RunError> {
+    go(setup, Extent::Turn(number), events, cancel).await
 }
 
 /// Runs a sample of the probes; the reproductions come behind the summary.
@@ -154,12 +205,12 @@ pub async fn sample(
     events: mpsc::Sender<Event>,
     cancel: watch::Receiver<bool>,
 ) -> Result<record::Summary, RunError> {
-    go(setup, Some(sampling), events, cancel).await
+    go(setup, Extent::Sample(sampling), events, cancel).await
 }
 
 async fn go(
     setup: Setup,
-    sampling: Option<Sampling>,
+    extent: Extent,
     events: mpsc::Sender<Event>,
     cancel: watch::Receiver<bool>,
 ) -> Result<record::Summary, RunError> {
@@ -167,12 +218,14 @@ async fn go(
     let id = uuid::Uuid::now_v7().to_string();
     let voice = Voice { events };
 
+    let sampling = extent.sampling();
+    let signers = auth::signers(setup.probes.iter().map(Arc::as_ref)).map_err(|e| RunError::Config(e.to_string()))?;
     let resolved = resolve::resolve(&setup.probes, &setup.dns, setup.dane, &cancel).await?;
-    let parts = lay_out(&setup.probes, &resolved, setup.seed, sampling.as_ref());
-    if let Some(sampling) = &sampling {
+    let parts = layout::lay_out(&setup.probes, &resolved, setup.seed, &extent);
+    if let Some(sampling) = sampling {
         parts.iter().enumerate().for_each(|(index, part)| sampling.inquiry().plan(index, part));
     }
-    let (plan, mut terms) = (whole(&parts), terms::Terms::default());
+    let (plan, mut terms) = (layout::whole(&parts), terms::Terms::default());
     for attempt in &plan.attempts {
         terms.see(attempt);
     }
@@ -186,7 +239,7 @@ async fn go(
         voice.line(Line::Lookup(lookup)).await;
     }
     // The parts of a sample follow one another, those of a matrix mix.
-    let starts = if sampling.is_some() { one_by_one(&parts) } else { plan.starts() };
+    let starts = if sampling.is_some() { layout::one_by_one(&parts) } else { plan.starts() };
     let lasts = starts.iter().max().copied().unwrap_or_default();
     let planned = Event::Planned {
         sessions: plan.sessions(),
@@ -203,11 +256,14 @@ async fn go(
         return Ok(record::Summary { run: id, ..record::Summary::default() });
     }
 
-    let opener = open::Opener { trust: setup.trust, run: id.clone(), clock, transcript: setup.transcript };
+    let mut preflight =
+        matches!(extent, Extent::Smoke).then(|| smoke::Preflight::start(&setup, &resolved, &signers, cancel.clone()));
+    let mut held = Vec::new();
+    let opener = open::Opener { trust: setup.trust, run: id.clone(), clock, transcript: setup.transcript, signers };
     let mut tally = status::Tally::default();
     let room = room(wire::descriptors(), setup.simulated);
     let rules = dispatch::Rules { run: id.clone(), clock, terms, ledger: setup.ledger, seed: setup.seed, room };
-    let mut sessions = match sampling.clone() {
+    let mut sessions = match sampling.cloned() {
         None => dispatch::start(plan, rules, opener, cancel),
         Some(sampling) => {
             let enough = move |part, session: &Session| sampling.inquiry().take(part, session);
@@ -219,17 +275,38 @@ async fn go(
         if let Some(dialog) = dialog {
             voice.say(Event::Transcript(session.seq, dialog)).await;
         }
+        if preflight.is_some() {
+            held.push(session.clone());
+        }
         let line = Line::Session(Box::new(session));
         evidence.add(line.clone());
         voice.line(line).await;
     }
 
+    let mut checks = Vec::new();
+    if let Some(preflight) = &mut preflight {
+        checks = preflight.finish(&id, &held).await;
+        let asked =
+            setup.dns.take_lookups().into_iter().map(|lookup| Line::Lookup(Lookup { run: id.clone(), ..lookup }));
+        for line in asked.chain(checks.iter().cloned().map(Line::Check)) {
+            evidence.add(line.clone());
+            voice.line(line).await;
+        }
+    }
     let diagnoses = judge(&evidence, setup.catalog);
-    let exit = sampling.as_ref().map_or_else(|| status::exit(tally, &diagnoses), |s| s.inquiry().exit());
+    let gates = preflight.map(|preflight| preflight.gates(&id, &checks, &held, &diagnoses, clock.now()));
+    let exit = match (sampling, &gates) {
+        (Some(sampling), _) => sampling.inquiry().exit(),
+        (None, Some(gates)) => gate::exit(gates),
+        (None, None) => status::exit(tally, &diagnoses),
+    };
     let summary = tally.summary(&id, Some(ms(clock.begun.elapsed())), exit);
     for mut diagnosis in diagnoses {
         diagnosis.run.clone_from(&id);
         voice.line(Line::Diagnosis(Box::new(diagnosis))).await;
+    }
+    for gate in gates.into_iter().flatten() {
+        voice.line(Line::Gate(Box::new(gate))).await;
     }
     voice.line(Line::Summary(summary.clone())).await;
     let results = sampling.map(|sampling| sampling.inquiry().results());
@@ -248,37 +325,6 @@ const SPARE: usize = 8;
 fn room(descriptors: Option<usize>, simulated: bool) -> usize {
     let room = descriptors.map_or(usize::MAX, |left| left.saturating_sub(SPARE));
     (if simulated { room / 2 } else { room }).max(1)
-}
-
-/// A plan for each probe; their sessions are numbered through.
-fn lay_out(probes: &[Arc<Probe>], resolved: &[resolve::Resolved], seed: u64, sampling: Option<&Sampling>) -> Vec<Plan> {
-    let mut first = 1;
-    let laid_out = probes.iter().zip(resolved).enumerate().map(|(at, (probe, found))| {
-        let part = match sampling.and_then(|sampling| sampling.samples.get(at)) {
-            None => plan::plan(probe, &found.routes, &found.sources, seed, first),
-            Some(sample) => plan::sample(probe, &found.routes, &found.sources, seed, first, sample),
-        };
-        first += part.attempts.len() as u64;
-        part
-    });
-    laid_out.collect()
-}
-
-/// All parts as one plan.
-fn whole(parts: &[Plan]) -> Plan {
-    let attempts = parts.iter().flat_map(|part| part.attempts.iter().cloned()).collect();
-    Plan { attempts, left_out: parts.iter().flat_map(|part| part.left_out.iter().cloned()).collect() }
-}
-
-/// When each session will start at the earliest, where a part begins when the one before is over.
-fn one_by_one(parts: &[Plan]) -> Vec<Duration> {
-    let (mut starts, mut begun) = (Vec::new(), Duration::ZERO);
-    for part in parts {
-        let part: Vec<Duration> = part.starts().into_iter().map(|start| begun + start).collect();
-        begun = part.iter().max().copied().unwrap_or(begun);
-        starts.extend(part);
-    }
-    starts
 }
 
 fn head(setup: &Setup, resolved: &[resolve::Resolved], id: &str, at: Timestamp) -> record::Run {

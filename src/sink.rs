@@ -19,10 +19,11 @@ mod markdown;
 pub mod metrics;
 pub mod nagios;
 pub mod progress;
-mod prometheus;
+pub mod prometheus;
 mod recording;
 mod text;
 mod timing;
+mod verdicts;
 
 use recording::Recording;
 

@@ -19,7 +19,7 @@ mod dane;
 mod fault;
 mod tls;
 
-pub use connect::{ConnectFault, LocalFault, connect, lost};
+pub use connect::{ConnectFault, LocalFault, bound, connect, lost};
 pub use fault::TlsFault;
 pub use tls::{Expected, Handshake, Must, Trust, TrustError};
 

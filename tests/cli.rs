@@ -71,6 +71,12 @@ fn shown(outcome: Result<Command, Usage>) -> String {
             let probes: Vec<String> = args.probes.iter().map(facts::of).collect();
             format!("{}{}", probes.join("and\n"), options(&args.options))
         }
+        Ok(Command::Smoke(args)) => {
+            let probes: Vec<String> = args.probes.iter().map(facts::of).collect();
+            let mut pool = facts::Facts::default();
+            pool.say("write-pool", args.write_pool.iter().map(|path| path.display().to_string()));
+            format!("{}{}{}", probes.join("and\n"), options(&args.options), pool.0)
+        }
         Ok(command) => format!("{command:?}\n"),
         Err(Usage { message, status, to_stdout }) => {
             let head = message.lines().next().unwrap_or_default();
@@ -116,7 +122,7 @@ fn help_is_what_it_was() {
 #[test]
 fn help_names_only_what_is_there() {
     let help = cli::command().render_long_help().to_string();
-    for later in ["smoke", "watch", "report"] {
+    for later in ["report"] {
         assert!(!help.contains(&format!("\n  {later}")), "{later}");
     }
 }
@@ -126,10 +132,11 @@ fn the_man_page_and_the_completions_know_every_flag_of_run() {
     let man = String::from_utf8(cli::completions::man()).unwrap();
     let bash = String::from_utf8(cli::completions::completions(clap_complete::Shell::Bash)).unwrap();
     let grammar = cli::command();
-    let run = grammar.find_subcommand("run").unwrap();
-    for flag in run.get_arguments().filter_map(|arg| arg.get_long()) {
-        assert!(bash.contains(&format!("--{flag}")), "--{flag} in the completions");
-        assert!(man.contains(&format!("\\-\\-{}", flag.replace('-', "\\-"))), "--{flag} in the man page");
+    for verb in ["run", "smoke"].map(|verb| grammar.find_subcommand(verb).unwrap()) {
+        for flag in verb.get_arguments().filter_map(|arg| arg.get_long()) {
+            assert!(bash.contains(&format!("--{flag}")), "--{flag} in the completions");
+            assert!(man.contains(&format!("\\-\\-{}", flag.replace('-', "\\-"))), "--{flag} in the man page");
+        }
     }
 }
 
@@ -139,23 +146,24 @@ const EVIL: [&str; 5] = ["a\r\nRCPT TO:<x@y.example>", "a\nb", "a@b.example>\r\n
 #[test]
 fn no_flag_lets_a_line_end_through() {
     let grammar = cli::command();
-    let run = grammar.find_subcommand("run").unwrap();
+    // `smoke` has all the flags of `run`, and its own.
+    let smoke = grammar.find_subcommand("smoke").unwrap();
     let none = BTreeMap::new();
     let mut tried = 0;
-    for arg in run.get_arguments().filter(|arg| arg.get_action().takes_values()) {
+    for arg in smoke.get_arguments().filter(|arg| arg.get_action().takes_values()) {
         // Files have the names that they have; they never reach the wire.
-        let is_path =
-            ["owned", "body", "catalogue", "history", "record", "trust_anchor"].contains(&arg.get_id().as_str());
+        let is_path = ["owned", "body", "catalogue", "history", "record", "trust_anchor", "write_pool"]
+            .contains(&arg.get_id().as_str());
         for evil in EVIL {
             let flag = arg.get_long().map(|long| format!("--{long}={evil}"));
-            let argv = ["run", "aol.com"].map(str::to_owned).into_iter().chain(flag.clone());
+            let argv = ["smoke", "aol.com"].map(str::to_owned).into_iter().chain(flag.clone());
             let argv = argv.chain(flag.is_none().then(|| evil.to_owned()));
             let env = arg
                 .get_long()
                 .map(|long| (format!("MXPROBE_{}", long.to_uppercase().replace('-', "_")), evil.to_owned()));
             for outcome in [
                 parse(argv, &none),
-                parse(["run", "aol.com"].map(str::to_owned).into_iter(), &env.into_iter().collect()),
+                parse(["smoke", "aol.com"].map(str::to_owned).into_iter(), &env.into_iter().collect()),
             ] {
                 match outcome {
                     Ok(_) => assert!(is_path || flag.is_none(), "{flag:?}"),

@@ -9,6 +9,7 @@
 #[expect(dead_code, reason = "the facts of a probe are for other players")]
 mod facts;
 #[path = "support/world.rs"]
+#[expect(dead_code, reason = "the checks and verdicts of a smoke test are for its player")]
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};

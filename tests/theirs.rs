@@ -173,6 +173,7 @@ async fn play(case: &Case, pki: &Pki) -> (Vec<String>, Vec<String>) {
         sources: Vec::new(),
         dns: Dns::new(&[server], Duration::from_secs(5)).anchored(Anchors::from_file(&anchors).unwrap()),
         trust: Trust::system().with_file(&roots).unwrap(),
+        signer: None,
     };
     let https = Https { port: https, patience: Duration::from_millis(case.patience_ms) };
     let found = theirs_over(&room, https).await;

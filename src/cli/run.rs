@@ -11,6 +11,7 @@ use super::usage::Usage;
 use crate::address::{EhloName, Host, Mailbox, Sender};
 use crate::duration;
 use crate::limits::Rate;
+use crate::probe::conflict::Conflict;
 use crate::probe::layer::{LimitsLayer, ProbeLayer};
 use crate::probe::{Family, HostSpec, Probe, spelling};
 use crate::sink::Format;
@@ -261,14 +262,26 @@ impl ProbingFlags {
 
 /// Lays the flags over a target. A conflict is shown where it was said: in the file, if the flags
 /// do not speak of it.
-fn settle(flags: &ProbeLayer, target: Option<Target>) -> Result<Probe, Usage> {
+pub(super) fn settle(flags: &ProbeLayer, target: Option<Target>) -> Result<Probe, Usage> {
+    settle_by(flags, target, |layer| layer.settle(|path| target::read_bytes(path, LARGEST_MESSAGE)))
+}
+
+/// The same for a smoke test.
+pub(super) fn settle_smoke(flags: &ProbeLayer, target: Option<Target>) -> Result<Probe, Usage> {
+    settle_by(flags, target, |layer| layer.settle_smoke(|path| target::read_bytes(path, LARGEST_MESSAGE)))
+}
+
+fn settle_by(
+    flags: &ProbeLayer,
+    target: Option<Target>,
+    settle: impl FnOnce(ProbeLayer) -> Result<Probe, Conflict>,
+) -> Result<Probe, Usage> {
     let (below, file) = match target {
         None => (ProbeLayer::default(), None),
         Some(Target::Domain(domain)) => (ProbeLayer { domain: Some(domain), ..ProbeLayer::default() }, None),
         Some(Target::File(file)) => (file.layer.clone(), Some(file)),
     };
-    let probe = flags.clone().over(below).settle(|path| target::read_bytes(path, LARGEST_MESSAGE));
-    probe.map_err(|conflict| match file {
+    settle(flags.clone().over(below)).map_err(|conflict| match file {
         Some(file) if !conflict.setting.is_said_in(flags) => Usage::in_file(&file.locate(&conflict)),
         _ => Usage::error(conflict),
     })

@@ -10,7 +10,7 @@ use super::environment::Variable;
 use crate::probe::file::FileError;
 
 /// Commands of other versions: known, so that nobody looks for a typing error.
-const OTHER_COMMANDS: [&str; 3] = ["smoke", "watch", "report"];
+const OTHER_COMMANDS: [&str; 1] = ["report"];
 
 /// A text to print, and the status to exit with.
 #[derive(Clone, Debug, Eq, PartialEq)]

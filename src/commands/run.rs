@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use rand::Rng as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 use super::show::Show;
 use super::{Done, Failure, catalog, runtime};
@@ -19,8 +20,8 @@ use crate::history::ledger::{StoreLedger, Tell};
 use crate::history::unkept::Unkept;
 use crate::ledger::{Ledger, RunLedger};
 use crate::probe::Probe;
-use crate::record::Diagnosis;
-use crate::run::{self, RunError, Sampling, Setup};
+use crate::record::{Diagnosis, Gate, Summary};
+use crate::run::{self, Event, RunError, Sampling, Setup};
 use crate::stage::Stage;
 use crate::visible::visible;
 use crate::wire::Trust;
@@ -96,17 +97,31 @@ pub(super) async fn shown(setup: Setup, show: Show) -> Result<End, Failure> {
     shown_as(setup, None, show).await
 }
 
+/// The same of a smoke test.
+pub(super) async fn shown_smoke(setup: Setup, show: Show) -> Result<End, Failure> {
+    shown_by(setup, show, |setup, tell, cancel| tokio::spawn(run::smoke(setup, tell, cancel))).await
+}
+
 /// The same of a run that may be a sample.
 pub(super) async fn shown_as(setup: Setup, sampling: Option<Sampling>, show: Show) -> Result<End, Failure> {
+    shown_by(setup, show, |setup, tell, cancel| match sampling {
+        None => tokio::spawn(run::run(setup, tell, cancel)),
+        Some(sampling) => tokio::spawn(run::sample(setup, sampling, tell, cancel)),
+    })
+    .await
+}
+
+async fn shown_by(
+    setup: Setup,
+    show: Show,
+    run: impl FnOnce(Setup, mpsc::Sender<Event>, watch::Receiver<bool>) -> JoinHandle<Result<Summary, RunError>>,
+) -> Result<End, Failure> {
     let dry_run = setup.dry_run;
     let (stop, cancel) = watch::channel(false);
     let (tell, events) = mpsc::channel(256);
     let stop = Arc::new(stop);
     stop_on_signals(Arc::clone(&stop), "open sessions say QUIT")?;
-    let running = match sampling {
-        None => tokio::spawn(run::run(setup, tell, cancel)),
-        Some(sampling) => tokio::spawn(run::sample(setup, sampling, tell, cancel)),
-    };
+    let running = run(setup, tell, cancel);
     let shown = show.all(events, &stop).await;
     let summary = running.await.map_err(|e| Failure::ours(format!("the run broke off: {e}")))?;
     if dry_run {
@@ -124,13 +139,15 @@ pub(super) async fn shown_as(setup: Setup, sampling: Option<Sampling>, show: Sho
         (Ok(_), None) if dry_run || shown.unread => 0,
         (Ok(summary), None) => nagios.unwrap_or(summary.exit),
     };
-    Ok(End { status, diagnoses: shown.diagnoses, unread: shown.unread })
+    Ok(End { status, diagnoses: shown.diagnoses, gates: shown.gates, unread: shown.unread })
 }
 
 /// What a run that was shown came to.
 pub(super) struct End {
     pub(super) status: u8,
     pub(super) diagnoses: Vec<Diagnosis>,
+    /// Of a smoke test.
+    pub(super) gates: Vec<Gate>,
     /// Nobody read standard output to its end, and the run may have stopped for that.
     pub(super) unread: bool,
 }

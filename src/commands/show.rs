@@ -14,7 +14,7 @@ use super::Failure;
 use crate::cli::args::{Output, Progress as When};
 use crate::history::keeper::Keeper;
 use crate::ledger::later;
-use crate::record::{Diagnosis, Line, Session};
+use crate::record::{Diagnosis, Gate, Line, Session};
 use crate::reproduce::swaks::Commands;
 use crate::run::Event;
 use crate::sink::progress::Progress;
@@ -47,6 +47,7 @@ pub(super) struct Show {
     /// Kept for the status that monitoring systems want.
     lines: Vec<Line>,
     diagnoses: Vec<Diagnosis>,
+    gates: Vec<Gate>,
     budgets: Vec<String>,
     progress: Option<Progress>,
     wants_progress: bool,
@@ -87,6 +88,7 @@ impl Show {
             format: output.format,
             lines: Vec::new(),
             diagnoses: Vec::new(),
+            gates: Vec::new(),
             budgets: Vec::new(),
             progress: None,
             wants_progress: output.progress == When::Auto && io::stderr().is_terminal() && !output.quiet,
@@ -159,8 +161,8 @@ impl Show {
         let status = (self.format == Format::Nagios).then(|| nagios::status(&self.lines));
         // Given up without a failure: the reader went away.
         let unread = self.out.is_none() && self.failure.is_none();
-        let Self { diagnoses, budgets, failure, .. } = self;
-        Shown { nagios: status, diagnoses, budgets, failure, unread }
+        let Self { diagnoses, gates, budgets, failure, .. } = self;
+        Shown { nagios: status, diagnoses, gates, budgets, failure, unread }
     }
 
     fn line(&mut self, line: &Line) {
@@ -181,6 +183,9 @@ impl Show {
         }
         if let Line::Diagnosis(diagnosis) = line {
             self.diagnoses.push((**diagnosis).clone());
+        }
+        if let Line::Gate(gate) = line {
+            self.gates.push((**gate).clone());
         }
         self.line_out(line);
         if self.format == Format::Nagios {
@@ -260,6 +265,8 @@ pub(super) struct Shown {
     /// The status for a monitoring system, where that is the format.
     pub(super) nagios: Option<u8>,
     pub(super) diagnoses: Vec<Diagnosis>,
+    /// Of a smoke test.
+    pub(super) gates: Vec<Gate>,
     /// What the plan takes from each provider's budgets.
     pub(super) budgets: Vec<String>,
     /// An output that could not be written, already told.

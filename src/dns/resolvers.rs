@@ -63,6 +63,17 @@ impl Resolvers {
         std::mem::take(&mut *self.asked.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Whether something was answered at first, and the last question of all timed out. What an
+    /// address is called is no such question: nothing hangs on it.
+    pub(super) fn fell_silent(&self) -> bool {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let silent = |lookup: &&Lookup| lookup.error == Some(LookupError::Timeout);
+        let heard = asked.iter().filter(|lookup| !silent(lookup)).map(|lookup| lookup.at).max();
+        let unheard =
+            asked.iter().filter(|lookup| silent(lookup) && lookup.rtype != "PTR").map(|lookup| lookup.at).max();
+        heard.is_some() && heard <= unheard
+    }
+
     /// One question, put once however many ask it at the same time.
     pub(super) async fn lookup(&self, name: &Name, rtype: RecordType, deadline: Instant) -> Answer {
         let key = (name.to_lowercase(), rtype);

@@ -149,6 +149,14 @@ pub trait Archive: Send {
     /// It is as it was.
     fn notice_failed(&mut self, id: u64, next: Timestamp, why: &str) -> Result<(), HistoryError>;
 
+    /// This notice will never arrive, as its receiver has read it and will not have it; it is never
+    /// due again, and holds up none behind it.
+    ///
+    /// # Errors
+    ///
+    /// It is as it was.
+    fn notice_refused(&mut self, id: u64, why: &str) -> Result<(), HistoryError>;
+
     /// Counts by the hour, in the order of time. They last when their sessions are gone; runs and
     /// probes are not told apart.
     ///

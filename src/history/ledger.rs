@@ -198,6 +198,10 @@ impl Ledger for StoreLedger {
         admission
     }
 
+    fn starts(&self, account: &Account, since: Timestamp) -> u64 {
+        self.book.starts(account, since)
+    }
+
     fn ended(&mut self, account: &Account, address: IpAddr, now: Timestamp) {
         let is_it = |lease: &Lease| lease.account == *account && lease.address == address;
         let lease = self.leases.iter().position(is_it).map(|at| self.leases.swap_remove(at));

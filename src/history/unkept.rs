@@ -33,6 +33,10 @@ impl Ledger for Unkept {
         self.book.rest(run, account, source, rest, now);
     }
 
+    fn starts(&self, account: &Account, since: Timestamp) -> u64 {
+        self.book.starts(account, since)
+    }
+
     fn unkept(&self) -> Option<&str> {
         Some(&self.why)
     }

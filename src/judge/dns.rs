@@ -97,10 +97,6 @@ pub(super) fn receiver_dns_fault(case: &Case<'_>, left: &[&Trial], so_far: &SoFa
         }
         return found;
     }
-    if let Some(open) = silence::of_anybodys(case, &faults) {
-        found.diagnoses.push(open);
-        return found;
-    }
     let resolvers: BTreeSet<&String> = faults.iter().map(|l| &l.resolver).collect();
     let confidence = if resolvers.len() >= 2 { Confidence::High } else { Confidence::Medium };
     let mut d = diagnosis(DiagnosisKind::ReceiverDnsFault, confidence);

@@ -74,6 +74,7 @@ impl Evidence {
             | Line::Report(_)
             | Line::Reproduction(_)
             | Line::Diagnosis(_)
+            | Line::Gate(_)
             | Line::Summary(_)
             | Line::Incident(_) => {}
         }

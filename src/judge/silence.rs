@@ -4,9 +4,9 @@
 
 use std::collections::BTreeSet;
 
-use super::case::{Case, host};
+use super::case::host;
 use super::dns::{MEND, Target, answers, errors};
-use super::sentences::{diagnosis, list, plural, undecided, visible};
+use super::sentences::{diagnosis, list, plural};
 use crate::record::{Confidence, Diagnosis, DiagnosisKind, Lookup, LookupError};
 use crate::stage::Stage;
 
@@ -19,12 +19,6 @@ pub(super) fn of_ours(asked: &[Lookup], target: &Target<'_>) -> Option<Diagnosis
     Some(fell_silent(&fell, target))
 }
 
-/// A silence that the target's exchangers met with, and nothing was asked behind them.
-pub(super) fn of_anybodys(case: &Case<'_>, faults: &[&Lookup]) -> Option<Diagnosis> {
-    let silence = Silence::after_answers(&case.ground.lookups.iter().collect::<Vec<_>>())?;
-    silence.is_all_of(faults).then(|| silent_to_the_end(case, faults))
-}
-
 /// The questions at the end of a run to which nobody had an answer any more.
 struct Silence<'a> {
     unanswered: Vec<&'a Lookup>,
@@ -33,7 +27,7 @@ struct Silence<'a> {
 impl<'a> Silence<'a> {
     /// From the first question on that nobody answered, where no answer came to any put later.
     fn after_answers(asked: &[&'a Lookup]) -> Option<Self> {
-        let last = asked.iter().copied().filter(|l| answers(l)).map(|l| l.at).max()?;
+        let last = asked.iter().copied().filter(|l| is_alive(l)).map(|l| l.at).max()?;
         // Of two servers the one that answers makes up for the other. A server that will not tell
         // one type of a name whose other it tells is none that fell silent.
         let answered = || asked.iter().copied().filter(|l| answers(l));
@@ -44,13 +38,8 @@ impl<'a> Silence<'a> {
             _ => names.contains(&*l.name),
         };
         let unanswered: Vec<&Lookup> =
-            asked.iter().copied().filter(|l| l.at >= last && !answers(l) && !made_up(l)).collect();
+            asked.iter().copied().filter(|l| l.at >= last && !is_alive(l) && !made_up(l)).collect();
         (!unanswered.is_empty()).then_some(Self { unanswered })
-    }
-
-    /// Whether all these faults are of it, and none of them is an answer of a kind.
-    fn is_all_of(&self, faults: &[&Lookup]) -> bool {
-        faults.iter().all(|l| l.error == Some(LookupError::Timeout) && self.unanswered.contains(l))
     }
 
     /// Whether names that are not the target's met with it too.
@@ -97,19 +86,9 @@ fn fell_silent(silence: &Silence<'_>, target: &Target<'_>) -> Diagnosis {
     d
 }
 
-fn silent_to_the_end(case: &Case<'_>, faults: &[&Lookup]) -> Diagnosis {
-    let mut d = undecided([DiagnosisKind::LocalDns, DiagnosisKind::ReceiverDnsFault], None);
-    d.stage = Some(Stage::Resolve);
-    (d.failed, d.tried, d.windows) = (faults.len() as u64, faults.len() as u64, 1);
-    d.because.push(format!(
-        "{} did not resolve: {}; nothing that was asked later was answered, of {} or of others",
-        list(faults.iter().map(|l| host(&l.name)).collect::<BTreeSet<_>>()),
-        errors(faults.iter().copied()),
-        visible(case.title()),
-    ));
-    d.would_raise.push("a lookup of another name, or a control (--control)".to_owned());
-    d.would_raise.push("a second resolver (--dns)".to_owned());
-    d
+/// Whether somebody was there: who will not tell of the root still says so.
+fn is_alive(l: &Lookup) -> bool {
+    answers(l) || host(&l.name).is_empty() && l.error == Some(LookupError::Refused)
 }
 
 /// Whether a name was asked for, and not what an address is called.

@@ -10,7 +10,8 @@ use super::{Room, dane, mta_sts, starttls, tls_rpt};
 use crate::dane::Dane;
 use crate::plan::Exchanger;
 use crate::policy::mta_sts::Policy;
-use crate::record::{Check, CheckName, CheckResult, Session};
+use crate::record::{Check, CheckName, CheckResult, LookupError, Session};
+use crate::smtp::fault::Fault;
 
 /// Names that are spelled out in one text.
 const MOST_NAMED: usize = 3;
@@ -70,6 +71,10 @@ fn mx(room: &Room) -> Check {
     let fix = "ask their postmaster: mail to this domain cannot arrive";
     if let Some(fault) = &route.fault {
         let notes = route.notes.iter().map(|note| format!(" ({note})")).collect::<Vec<_>>().concat();
+        // That nobody answered us says nothing about them.
+        if matches!(fault, Fault::Dns(error) if !matches!(error, LookupError::Nxdomain | LookupError::Nodata)) {
+            return check(CheckResult::Unknown, format!("{fault}{notes}"));
+        }
         return check(CheckResult::Fail, format!("{fault}{notes}")).fix(fix);
     }
     let name = |exchanger: &Exchanger| exchanger.name.clone().unwrap_or_else(|| listed(&exchanger.addresses));

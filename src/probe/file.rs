@@ -13,6 +13,7 @@ use std::path::Path;
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, NamedSource, SourceSpan};
 
 use super::Schedule;
+use super::alert::Alert;
 use super::conflict::{Conflict, Setting};
 use super::layer::ProbeLayer;
 use tables::{Document, Parts, Wrong};
@@ -26,19 +27,6 @@ pub struct ProbeFile {
     places: BTreeMap<Setting, Range<usize>>,
     name: String,
     text: String,
-}
-
-/// Whom a watch tells, and when.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Alert {
-    /// Failing rounds in a row that open an alert.
-    pub after: u32,
-    /// Clean rounds in a row that close it.
-    pub clear: u32,
-    /// An `http://` or `https://` URL.
-    pub webhook: Option<String>,
-    /// A program and its arguments; empty: none.
-    pub command: Vec<String>,
 }
 
 impl ProbeFile {

@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use super::conflict::{Conflict, Setting};
 use super::spelling::stop;
-use super::{Dkim, Envelope, Expect, Family, HostSpec, Message, Probe, Sources, Target};
+use super::{Dkim, Envelope, Expect, Family, Gate, HostSpec, Message, Probe, Sources, Target};
 use crate::address::{EhloName, Host, Mailbox, Sender};
 use crate::limits::{Limits, Rate};
+use crate::record::CheckName;
 use crate::smtp::session::TlsLevel;
 use crate::source::SourceSpec;
 use crate::stage::Stage;
@@ -39,6 +40,8 @@ pub struct ProbeLayer {
     pub ehlo_of: BTreeMap<IpAddr, EhloName>,
     pub public: BTreeMap<IpAddr, IpAddr>,
     pub from: Option<Sender>,
+    /// The sender beside the campaign's.
+    pub neutral_from: Option<Sender>,
     pub to: Vec<Mailbox>,
     /// The mailboxes that the operator says are their own.
     pub owned: Vec<Mailbox>,
@@ -53,8 +56,18 @@ pub struct ProbeLayer {
     pub dkim: Option<Dkim>,
     pub limits: LimitsLayer,
     pub expect: Option<Expect>,
+    pub gate: GateLayer,
+    pub dnsbl: Vec<Host>,
     pub pair_plaintext: Option<bool>,
     pub ignore_rest: Option<bool>,
+}
+
+/// What can be said about [`Gate`].
+#[derive(Clone, Debug, Default)]
+pub struct GateLayer {
+    pub min_go: Option<u32>,
+    pub max_transient: Option<f64>,
+    pub warn: Vec<CheckName>,
 }
 
 /// What can be said about [`Limits`].
@@ -102,6 +115,7 @@ impl ProbeLayer {
             ehlo_of,
             public,
             from: self.from.or(below.from),
+            neutral_from: self.neutral_from.or(below.neutral_from),
             to: list(self.to, below.to),
             owned: list(self.owned, below.owned),
             until: self.until.or(below.until),
@@ -113,6 +127,12 @@ impl ProbeLayer {
             dkim: self.dkim.or(below.dkim),
             limits: self.limits.over(below.limits),
             expect: self.expect.or(below.expect),
+            gate: GateLayer {
+                min_go: self.gate.min_go.or(below.gate.min_go),
+                max_transient: self.gate.max_transient.or(below.gate.max_transient),
+                warn: list(self.gate.warn, below.gate.warn),
+            },
+            dnsbl: list(self.dnsbl, below.dnsbl),
             pair_plaintext: self.pair_plaintext.or(below.pair_plaintext),
             ignore_rest: self.ignore_rest.or(below.ignore_rest),
         }
@@ -129,8 +149,28 @@ impl ProbeLayer {
     /// The first two settings that cannot go together, no target, a recipient that is not owned, or
     /// a message that cannot be read.
     pub fn settle(self, read: impl FnOnce(&Path) -> io::Result<Vec<u8>>) -> Result<Probe, Conflict> {
-        let target = self.target()?;
         let until = self.depth()?;
+        self.settle_at(until, until == Stage::EndOfData, read)
+    }
+
+    /// The same for a smoke test, which goes as deep as it has leave to, and looks at the message
+    /// whether or not one is sent.
+    ///
+    /// # Errors
+    ///
+    /// As [`ProbeLayer::settle`].
+    pub fn settle_smoke(self, read: impl FnOnce(&Path) -> io::Result<Vec<u8>>) -> Result<Probe, Conflict> {
+        let until = self.leave()?;
+        self.settle_at(until, true, read)
+    }
+
+    fn settle_at(
+        self,
+        until: Stage,
+        wants_message: bool,
+        read: impl FnOnce(&Path) -> io::Result<Vec<u8>>,
+    ) -> Result<Probe, Conflict> {
+        let target = self.target()?;
         let tls = self.tls.unwrap_or_default();
         if self.pair_plaintext == Some(true) && tls == TlsLevel::Off {
             return Err(Conflict::new(
@@ -143,7 +183,7 @@ impl ProbeLayer {
             let message = format!("an ending expected at {stage} with --until {until}: wanted a stage that is entered");
             return Err(Conflict::new(Setting::Expect, message));
         }
-        let message = if until == Stage::EndOfData {
+        let message = if wants_message {
             let body =
                 self.body.as_deref().map(|path| read(path).map_err(|error| unreadable(path, &error))).transpose()?;
             Message { body: body.map(Arc::from), dkim: self.dkim }
@@ -165,13 +205,19 @@ impl ProbeLayer {
                 public: self.public,
             },
             // A session that stops before RCPT names no recipient, so several would be the same session.
-            envelope: Envelope { from: self.from, to: if until < Stage::Rcpt { Vec::new() } else { once(self.to) } },
+            envelope: Envelope {
+                from: self.from,
+                neutral: self.neutral_from,
+                to: if until < Stage::Rcpt { Vec::new() } else { once(self.to) },
+            },
             until,
             tls,
             timeouts: Arc::new(timeouts),
             message,
             limits: self.limits.settle(),
             expect,
+            gate: self.gate.settle(tls),
+            dnsbl: once(self.dnsbl),
             pair_plaintext: self.pair_plaintext.unwrap_or(false),
             ignore_rest: self.ignore_rest.unwrap_or(false),
         })
@@ -209,13 +255,7 @@ impl ProbeLayer {
         if let Err(error) = stop(until.as_str()) {
             return Err(Conflict::new(Setting::Until, format!("--until: {error}")));
         }
-        if let Some(stranger) = self.to.iter().find(|to| !self.owned.contains(to)) {
-            let message = format!(
-                "--to {:?} is not on the list of owned mailboxes: wanted a mailbox of your own, listed in --owned",
-                stranger.to_string()
-            );
-            return Err(Conflict::new(Setting::To, message));
-        }
+        self.owns_recipients()?;
         if until >= Stage::Rcpt && self.to.is_empty() {
             let message = format!("--until {until} without a recipient: wanted --to ADDR, or --until mail");
             return Err(Conflict::new(Setting::Until, message));
@@ -235,6 +275,52 @@ impl ProbeLayer {
             return Err(Conflict::new(Setting::Body, "--body without --send: wanted both, and --until end-of-data"));
         }
         Ok(until)
+    }
+
+    /// How deep a smoke test goes: as deep as there is leave, and no deeper than `until`.
+    fn leave(&self) -> Result<Stage, Conflict> {
+        self.owns_recipients()?;
+        if let Some(Err(error)) = self.until.map(|until| stop(until.as_str())) {
+            return Err(Conflict::new(Setting::Until, format!("--until: {error}")));
+        }
+        let deepest = match (self.send == Some(true), self.to.is_empty()) {
+            (true, true) => {
+                return Err(Conflict::new(Setting::Send, "--send without a recipient: wanted --to ADDR"));
+            }
+            (true, false) => Stage::EndOfData,
+            (false, false) => Stage::Rcpt,
+            (false, true) => Stage::Mail,
+        };
+        Ok(self.until.map_or(deepest, |until| until.min(deepest)))
+    }
+
+    fn owns_recipients(&self) -> Result<(), Conflict> {
+        match self.to.iter().find(|to| !self.owned.contains(to)) {
+            None => Ok(()),
+            Some(stranger) => {
+                let message = format!(
+                    "--to {:?} is not on the list of owned mailboxes: wanted a mailbox of your own, listed in --owned",
+                    stranger.to_string()
+                );
+                Err(Conflict::new(Setting::To, message))
+            }
+        }
+    }
+}
+
+impl GateLayer {
+    /// What only an enforcing sender stumbles over hinders no other.
+    fn settle(self, tls: TlsLevel) -> Gate {
+        let default = Gate::default();
+        let mut warn = self.warn;
+        if tls < TlsLevel::Require {
+            warn.extend([CheckName::MtaSts, CheckName::Dane, CheckName::TlsRpt, CheckName::StartTls]);
+        }
+        Gate {
+            min_go: self.min_go.or(default.min_go),
+            max_transient: self.max_transient.unwrap_or(default.max_transient),
+            warn: once(warn),
+        }
     }
 }
 

@@ -47,6 +47,19 @@ impl fmt::Display for HostSpec {
     }
 }
 
+/// Reads a share of 0 to 100 per cent, `5 %`, as a number from 0 to 1.
+///
+/// # Errors
+///
+/// Text that is no such share.
+pub fn share(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
+    let percent = number.filter(|percent| (0.0..=100.0).contains(percent));
+    percent
+        .map(|percent| percent / 100.0)
+        .ok_or_else(|| format!("{:?} is no share: wanted 0 % to 100 %, as in \"5 %\"", short(text)))
+}
+
 /// Reads an IP address, and says what was wanted where it is none.
 ///
 /// # Errors

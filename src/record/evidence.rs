@@ -122,6 +122,12 @@ words! {
     }
 }
 
+impl CheckName {
+    /// The checks of ourselves that every smoke test makes.
+    pub const OURS: [Self; 8] =
+        [Self::Bound, Self::Ptr, Self::Fcrdns, Self::EhloName, Self::Spf, Self::Dkim, Self::Dmarc, Self::Mx];
+}
+
 words! {
     /// What a check found.
     #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]

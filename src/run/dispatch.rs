@@ -245,7 +245,7 @@ impl<E: Execute> Dispatcher<E> {
         if let Some(address) = attempt.address.filter(|_| attempt.fault.is_none()) {
             *self.at_address.entry(address).or_default() += 1;
             *self.at_provider.entry(Arc::clone(&attempt.provider)).or_default() += 1;
-            if attempt.variant == Variant::Plain {
+            if attempt.variant != Variant::Plaintext {
                 self.set_due(&attempt);
             }
         }
@@ -311,7 +311,7 @@ impl<E: Execute> Dispatcher<E> {
 
     async fn skip(&mut self, attempt: Arc<Attempt>, why: String) {
         let attempt = self.numbered(attempt);
-        if attempt.variant == Variant::Plain {
+        if attempt.variant != Variant::Plaintext {
             let (number, _) = self.due.entry(cell(&attempt)).or_insert_with(|| (0, Instant::now()));
             *number = attempt.number;
         }

@@ -1,5 +1,6 @@
 //! Opens one session for real: connect, drive, and what came of it.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,10 +15,12 @@ use tokio::time::{Instant, timeout};
 use super::Clock;
 use super::dispatch::Execute;
 use crate::address::Host;
+use crate::auth::Signer;
 use crate::dane::Dane;
 use crate::drive::{Trace, Wire, drive, turned};
 use crate::outcome::{Ending, Outcome};
 use crate::plan::Attempt;
+use crate::probe::Dkim;
 use crate::record;
 use crate::smtp::dialog::Dialog;
 use crate::smtp::fault::Fault;
@@ -32,6 +35,8 @@ pub(super) struct Opener {
     pub(super) run: String,
     pub(super) clock: Clock,
     pub(super) transcript: bool,
+    /// Who signs the messages, by the settings that name the key.
+    pub(super) signers: HashMap<Dkim, Arc<Signer>>,
 }
 
 impl Execute for Opener {
@@ -72,9 +77,14 @@ impl Opener {
         if let Some(fault) = &attempt.fault {
             return (failed(Stage::Resolve, fault.clone()), None);
         }
-        let Some((script, to)) = attempt.script(&self.run, started).zip(attempt.address) else {
+        let Some((mut script, to)) = attempt.script(&self.run, started).zip(attempt.address) else {
             return (failed(Stage::Connect, Fault::Local("no source and no address".to_owned())), None);
         };
+        if script.until == Stage::EndOfData
+            && let Some(signer) = attempt.probe.message.dkim.as_ref().and_then(|dkim| self.signers.get(dkim))
+        {
+            script.message = signer.sign(&script.message).into();
+        }
         let source = attempt.source.as_ref().map(|source| source.address).filter(|ip| !ip.is_unspecified());
         let connecting = timeout(script.timeouts.get(Stage::Connect), wire::connect(source, to));
         let tcp = tokio::select! {
@@ -115,7 +125,7 @@ impl Opener {
 }
 
 /// A connection with all that its upgrade needs.
-struct Line {
+pub(crate) struct Line {
     stream: Stream,
     /// The name that the certificate should have.
     name: Option<Host>,
@@ -124,6 +134,13 @@ struct Line {
     must: Must,
     /// What the handshake showed.
     tls: Option<record::Tls>,
+}
+
+impl Line {
+    /// One whose certificate may be any.
+    pub(crate) fn new(stream: Stream, name: Option<Host>, trust: Trust) -> Self {
+        Self { stream, name, dane: None, trust, must: Must::Nothing, tls: None }
+    }
 }
 
 impl Wire for Line {

@@ -49,6 +49,12 @@ pub(super) async fn resolve(
     for task in tasks {
         all.push(task.await.map_err(|e| RunError::Ours(format!("a lookup broke off: {e}")))??);
     }
+    let mut cancel = cancel.clone();
+    tokio::select! {
+        biased;
+        () = turned(&mut cancel) => {}
+        () = dns.ask_for_a_sign_of_life() => {}
+    }
     Ok(all)
 }
 

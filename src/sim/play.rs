@@ -8,7 +8,8 @@
 //!   behind it.
 //! - In a `C:` line `*` stands for anything, and case does not matter. A dialog with a `=` line is
 //!   the transcript of another session: there the verb alone decides.
-//! - A message, up to its lone dot, is the line `.`.
+//! - A message, up to its lone dot, is the line `.`. A `C:` line of a dot, a blank and more is a
+//!   message that has a line like the rest: `C: . Subject: *sale*`.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -34,7 +35,14 @@ pub(super) struct Part {
 
 /// Plays the part to its end.
 pub(super) async fn play(part: Part, stream: TcpStream, entry: Entry) {
-    let mut player = Player { wire: Some(Wire::new(stream)), part, entry, at: 0, standing: Standing::default() };
+    let mut player = Player {
+        wire: Some(Wire::new(stream)),
+        part,
+        entry,
+        at: 0,
+        standing: Standing::default(),
+        message: Vec::new(),
+    };
     let ended = match player.perform().await {
         Ok(never) => match never {},
         Err(ended) => ended,
@@ -60,6 +68,8 @@ struct Player {
     /// The next line of the dialog.
     at: usize,
     standing: Standing,
+    /// The beginning of the last message.
+    message: Vec<u8>,
 }
 
 impl Player {
@@ -88,8 +98,13 @@ impl Player {
     /// The next thing that the client says; of a message, its dot.
     async fn listen(&mut self) -> Result<Vec<u8>, Ended> {
         let line = if self.standing.takes_message() {
-            let entry = &self.entry;
-            wire(&mut self.wire)?.message(|bytes| entry.took(bytes)).await?;
+            let (entry, message) = (&self.entry, &mut self.message);
+            message.clear();
+            let took = |bytes: &[u8]| {
+                entry.took(bytes);
+                message.extend_from_slice(&bytes[..bytes.len().min(MESSAGE - message.len())]);
+            };
+            wire(&mut self.wire)?.message(took).await?;
             b".".to_vec()
         } else {
             match wire(&mut self.wire)?.line().await {
@@ -109,7 +124,14 @@ impl Player {
         let found = left.find(|(_, line)| {
             let Act::Client(pattern) = &line.act else { return false };
             let pattern = spoken(pattern);
-            if transcript { Verb::of(pattern) == Verb::of(said) } else { matches(&self.fill_in(pattern), said) }
+            match pattern.strip_prefix(b". ") {
+                _ if transcript => Verb::of(pattern) == Verb::of(said),
+                Some(line) if said == b"." => {
+                    let mut lines = self.message.split(|&byte| byte == b'\n');
+                    lines.any(|said| matches(line, said.strip_suffix(b"\r").unwrap_or(said)))
+                }
+                _ => matches(&self.fill_in(pattern), said),
+            }
         });
         found.map(|(at, _)| at)
     }
@@ -209,6 +231,9 @@ impl Player {
         out
     }
 }
+
+/// So much of a message is looked at.
+const MESSAGE: usize = 65_536;
 
 /// The most that goes out as one packet.
 const PACKET: usize = 65_536;

@@ -11,7 +11,8 @@ use super::faults::{Fault, called, faults, sessions};
 use super::grid::{Cell, Grid};
 use super::recording::{Recording, ranges};
 use super::timing::timings;
-use crate::record::{Diagnosis, DiagnosisKind, Reproduction};
+use super::verdicts::{Sheet, sheets};
+use crate::record::{Diagnosis, DiagnosisKind, Reproduction, Verdict};
 use crate::visible::visible;
 
 /// No more than this of a kind is listed.
@@ -40,7 +41,8 @@ pub(super) fn write<W: io::Write>(recording: &Recording, out: &mut W) -> io::Res
         }
     }
     ticket.times(recording)?;
-    ticket.diagnoses(recording)
+    ticket.diagnoses(recording)?;
+    sheets(recording).iter().try_for_each(|sheet| ticket.verdicts(sheet))
 }
 
 struct Ticket<'w, W> {
@@ -239,6 +241,42 @@ impl<W: io::Write> Ticket<'_, W> {
             for text in texts.iter().filter(|text| !text.is_empty()) {
                 writeln!(self.out, "   - {name}{}", self.inline(text))?;
             }
+        }
+        Ok(())
+    }
+
+    fn verdicts(&mut self, sheet: &Sheet<'_>) -> io::Result<()> {
+        let whole = sheet.whole;
+        writeln!(self.out, "\n## Verdict: {}\n", whole.verdict.called())?;
+        if let Some(reason) = &whole.reason {
+            writeln!(self.out, "{}\n", self.inline(reason))?;
+        }
+        if !sheet.passed.is_empty() {
+            let passed: Vec<&str> = sheet.passed.iter().map(|check| check.as_str()).collect();
+            writeln!(self.out, "Passed by all: {}\n", passed.join(", "))?;
+        }
+        if !sheet.common.is_empty() {
+            let common: Vec<String> =
+                sheet.common.iter().map(|(check, mark)| format!("{check} {}", mark.text())).collect();
+            writeln!(self.out, "Of all: {}\n", common.join(", "))?;
+        }
+        let heads: Vec<&str> = sheet.columns.iter().map(|column| column.name()).collect();
+        writeln!(self.out, "| source | {} | verdict |\n|{}", heads.join(" | "), " --- |".repeat(heads.len() + 2))?;
+        for row in &sheet.rows {
+            let marks: Vec<String> = row.marks.iter().map(|mark| mark.text()).collect();
+            writeln!(self.out, "| {} | {} | {} |", row.source, marks.join(" | "), row.gate.verdict.called())?;
+        }
+        writeln!(self.out)?;
+        for finding in &sheet.findings {
+            let fix = finding.fix.as_ref().map_or_else(String::new, |fix| format!(" To do: {fix}."));
+            let text = format!("{} of {}: {}.{fix}", finding.name, finding.who(), finding.detail);
+            writeln!(self.out, "- {}", self.inline(&text))?;
+        }
+        for row in sheet.rows.iter().filter(|row| row.gate.verdict != Verdict::Go) {
+            let until =
+                row.gate.until.map_or_else(String::new, |until| format!("; test again no sooner than {until:.0}"));
+            let text = format!("{}: {}{until}", row.source, row.gate.reason.as_deref().unwrap_or_default());
+            writeln!(self.out, "- **{}** {}", row.gate.verdict.called(), self.inline(&text))?;
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::io;
 use super::faults::{faults, sessions};
 use super::recording::{Recording, ranges};
 use super::timing::timings;
-use crate::record::{Diagnosis, DiagnosisKind, Line, Role, Session};
+use crate::record::{Diagnosis, DiagnosisKind, Line, Role, Session, Verdict};
 use crate::status::{Tally, failed};
 use crate::visible::visible;
 
@@ -61,6 +61,7 @@ pub(super) fn write<W: io::Write>(recording: &Recording, out: &mut W) -> io::Res
         (tried, 0) => format!("{tried} of {} passed", sessions(tried)),
         (tried, failed) => format!("{failed} of {} failed", sessions(tried)),
     };
+    let told = if recording.gates.is_empty() { told } else { verdict(recording) };
     let simulated = if recording.runs.iter().any(|run| run.simulated) { " (SIMULATED)" } else { "" };
     let found = recording.diagnoses.iter().filter(|d| d.kind != DiagnosisKind::Healthy).take(3).map(named);
     let head = format!("SMTP {} - {}{simulated}: {told}", judged(recording).as_str(), plain(&target));
@@ -75,6 +76,17 @@ pub(super) fn write<W: io::Write>(recording: &Recording, out: &mut W) -> io::Res
 /// What the sessions come to. A control is no target: its failures show in the diagnosis.
 fn judged(recording: &Recording) -> Status {
     use DiagnosisKind::{BadTarget, EgressBlocked, LocalConfig, LocalDns, ReceiverDnsFault};
+    let wholes = || recording.gates.iter().filter(|gate| gate.source.is_none());
+    if wholes().next().is_some() {
+        let some_stay = recording.gates.iter().any(|gate| gate.verdict != Verdict::Go);
+        return match wholes().map(|gate| (gate.verdict, !gate.unknown)).max() {
+            Some((Verdict::NoGo, _)) => Status::Critical,
+            Some((Verdict::Hold, false)) => Status::Unknown,
+            Some((Verdict::Hold, true)) => Status::Warning,
+            _ if some_stay => Status::Warning,
+            _ => Status::Ok,
+        };
+    }
     let ours = |d: &Diagnosis| matches!(d.kind, LocalConfig | LocalDns | EgressBlocked);
     let probed = || recording.sessions.iter().filter(|s| s.role != Role::Control);
     let tally: Tally = probed().collect();
@@ -89,6 +101,19 @@ fn judged(recording: &Recording) -> Status {
         _ if recording.domains().into_iter().any(|domain| down(recording.at(domain))) => Status::Critical,
         _ => Status::Warning,
     }
+}
+
+/// What a smoke test says of the campaign.
+fn verdict(recording: &Recording) -> String {
+    let wholes = recording.gates.iter().filter(|gate| gate.source.is_none());
+    let several = wholes.clone().count() > 1;
+    let told = wholes.map(|gate| {
+        let name =
+            gate.domain.as_deref().filter(|_| several).map_or_else(String::new, |name| format!("{} ", plain(name)));
+        let count = gate.go.zip(gate.wanted).map(|(go, wanted)| format!(" ({go} GO, wanted {wanted})"));
+        format!("{name}{}{}", gate.verdict.called(), count.unwrap_or_default())
+    });
+    told.collect::<Vec<_>>().join(", ")
 }
 
 /// Whether every exchanger of a target failed more than half of our own sources' sessions.
@@ -132,7 +157,12 @@ fn proof(recording: &Recording) -> Vec<String> {
         parts.join(" ") + &words.map_or_else(String::new, |words| format!(": {words}"))
     });
     let because = recording.diagnoses.iter().flat_map(|d| d.because.iter().map(|why| format!("{}: {why}", d.kind)));
-    told.chain(because).collect()
+    let gates = recording.gates.iter().filter(|gate| gate.verdict != Verdict::Go).map(|gate| {
+        let of = gate.source.map_or_else(|| "all".to_owned(), |source| source.to_string());
+        let fix = gate.fix.as_ref().map_or_else(String::new, |fix| format!("; do: {fix}"));
+        format!("{of} {}: {}{fix}", gate.verdict.called(), gate.reason.as_deref().unwrap_or_default())
+    });
+    gates.chain(told).chain(because).collect()
 }
 
 fn named(d: &Diagnosis) -> String {

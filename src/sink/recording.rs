@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::record::{
-    Check, Diagnosis, Kind, Line, Lookup, Passed, Report, Reproduction, Role, Run, Session, Summary, Variant,
+    Check, Diagnosis, Gate, Kind, Line, Lookup, Passed, Report, Reproduction, Role, Run, Session, Summary, Variant,
 };
 use crate::status::Tally;
 
@@ -21,6 +21,8 @@ pub(super) struct Recording {
     pub(super) reports: Vec<Report>,
     pub(super) reproductions: Vec<Reproduction>,
     pub(super) diagnoses: Vec<Diagnosis>,
+    /// Per target: a verdict for each source, then the whole.
+    pub(super) gates: Vec<Gate>,
     pub(super) summary: Option<Summary>,
 }
 
@@ -45,6 +47,7 @@ impl Recording {
             Line::Report(report) => self.reports.push(Report::clone(report)),
             Line::Reproduction(reproduction) => self.reproductions.push(Reproduction::clone(reproduction)),
             Line::Diagnosis(diagnosis) => self.diagnoses.push(Diagnosis::clone(diagnosis)),
+            Line::Gate(gate) => self.gates.push(Gate::clone(gate)),
             Line::Summary(summary) => self.summary = Some(summary.clone()),
             // No run writes one: the outputs of `history` show them.
             Line::Incident(_) => {}

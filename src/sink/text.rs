@@ -11,6 +11,7 @@ use crate::record::Role;
 use paper::Paper;
 
 mod diagnosis;
+mod gate;
 mod head;
 mod matrix;
 mod paper;
@@ -33,6 +34,7 @@ pub(super) fn write<W: io::Write>(recording: &Recording, out: &mut W, look: Look
     }
     reports::reproductions(paper, recording, look.detail == Detail::Quiet)?;
     diagnosis::diagnoses(paper, recording)?;
+    gate::gate(paper, recording, look.detail)?;
     head::summary(paper, recording)
 }
 

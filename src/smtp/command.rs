@@ -22,13 +22,15 @@ pub fn starttls() -> Vec<u8> {
     b"STARTTLS\r\n".to_vec()
 }
 
-/// `MAIL FROM:<sender>`, with `SMTPUTF8` where an address needs it (RFC 6531, section 3.4).
+/// `MAIL FROM:<sender>`, with `SMTPUTF8` where an address needs it (RFC 6531, section 3.4) and
+/// `BODY=8BITMIME` where the message does (RFC 6152, section 3).
 #[must_use]
-pub fn mail(sender: &Sender, smtputf8: bool) -> Vec<u8> {
-    let parameter = if smtputf8 { " SMTPUTF8" } else { "" };
+pub fn mail(sender: &Sender, smtputf8: bool, eight_bit: bool) -> Vec<u8> {
+    let smtputf8 = if smtputf8 { " SMTPUTF8" } else { "" };
+    let body = if eight_bit { " BODY=8BITMIME" } else { "" };
     match sender {
-        Sender::Null => format!("MAIL FROM:<>{parameter}\r\n"),
-        Sender::Mailbox(mailbox) => format!("MAIL FROM:<{mailbox}>{parameter}\r\n"),
+        Sender::Null => format!("MAIL FROM:<>{smtputf8}{body}\r\n"),
+        Sender::Mailbox(mailbox) => format!("MAIL FROM:<{mailbox}>{smtputf8}{body}\r\n"),
     }
     .into_bytes()
 }
@@ -51,14 +53,11 @@ pub fn quit() -> Vec<u8> {
     b"QUIT\r\n".to_vec()
 }
 
-/// The message as it goes out: every line ends in CRLF, leading dots are doubled, a lone dot ends
-/// it (RFC 5321, sections 2.3.8 and 4.5.2).
-///
-/// Bare CR and bare LF become CRLF, so that no message can end early or smuggle a command.
+/// The message with CRLF at the end of every line, bare CR and bare LF included, so that what is
+/// signed is what goes out.
 #[must_use]
-pub fn message(message: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(message.len() + message.len() / 32 + 5);
-    let mut at_start = true;
+pub fn crlf(message: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(message.len() + message.len() / 32 + 2);
     let mut bytes = message.iter().copied().peekable();
     while let Some(byte) = bytes.next() {
         if byte == b'\r' || byte == b'\n' {
@@ -66,17 +65,28 @@ pub fn message(message: &[u8]) -> Vec<u8> {
                 bytes.next_if_eq(&b'\n');
             }
             out.extend_from_slice(b"\r\n");
-            at_start = true;
         } else {
-            if at_start && byte == b'.' {
-                out.push(b'.');
-            }
             out.push(byte);
-            at_start = false;
         }
     }
-    if !at_start {
+    if !out.is_empty() && !out.ends_with(b"\r\n") {
         out.extend_from_slice(b"\r\n");
+    }
+    out
+}
+
+/// The message as it goes out: every line ends in CRLF, leading dots are doubled, a lone dot ends
+/// it (RFC 5321, sections 2.3.8 and 4.5.2).
+///
+/// Bare CR and bare LF become CRLF, so that no message can end early or smuggle a command.
+#[must_use]
+pub fn message(message: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(message.len() + message.len() / 32 + 5);
+    for line in crlf(message).split_inclusive(|&byte| byte == b'\n') {
+        if line.starts_with(b".") {
+            out.push(b'.');
+        }
+        out.extend_from_slice(line);
     }
     out.extend_from_slice(b".\r\n");
     out

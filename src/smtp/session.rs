@@ -296,7 +296,7 @@ impl Session {
             (Stage::Mail, _) if self.needs_smtputf8() && !self.offered("SMTPUTF8") => {
                 return self.part(Fault::NoSmtpUtf8, now);
             }
-            (Stage::Mail, _) => command::mail(from, self.needs_smtputf8()),
+            (Stage::Mail, _) => command::mail(from, self.needs_smtputf8(), self.says_8bitmime()),
             (Stage::Rcpt, Some(to)) => command::rcpt(to),
             (Stage::Data, _) => command::data(),
             (Stage::EndOfData, _) => command::message(message),
@@ -328,6 +328,12 @@ impl Session {
         let Script { from, to, until, .. } = &self.script;
         matches!(from, Sender::Mailbox(from) if from.needs_smtputf8())
             || to.as_ref().is_some_and(|to| to.needs_smtputf8() && *until >= Stage::Rcpt)
+    }
+
+    /// Whether the message has bytes beyond ASCII and the server may be told so. Where it may not, they
+    /// are sent all the same, as mail servers do that do not encode.
+    fn says_8bitmime(&self) -> bool {
+        self.script.until >= Stage::EndOfData && !self.script.message.is_ascii() && self.offered("8BITMIME")
     }
 
     /// Sets aside the replies that came before anything was asked. A 421 among them is the

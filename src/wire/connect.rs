@@ -73,6 +73,17 @@ pub async fn connect(source: Option<IpAddr>, to: SocketAddr) -> Result<TcpStream
     Ok(tcp)
 }
 
+/// Whether this host has an address, found out by binding a socket to it.
+///
+/// # Errors
+///
+/// Why the socket could not be bound; [`io::ErrorKind::AddrNotAvailable`] where the address is not
+/// this host's.
+pub fn bound(source: IpAddr) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(SocketAddr::new(source, 0)), Type::STREAM, Some(Protocol::TCP))?;
+    socket.bind(&SocketAddr::new(source, 0).into())
+}
+
 /// What has become of the way from `source` to `to` since it was taken: null = it is still there, as
 /// far as this host can tell. The kernel is asked for it by way of a UDP socket; nothing is sent.
 #[must_use]

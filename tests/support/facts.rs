@@ -5,7 +5,8 @@ use std::fmt::{Debug, Write};
 use std::path::{Path, PathBuf};
 
 use mxprobe::limits::Limits;
-use mxprobe::probe::{Expect, Family, HostSpec, Probe};
+use mxprobe::probe::{Expect, Family, Gate, HostSpec, Probe};
+use mxprobe::record::CheckName;
 use mxprobe::smtp::session::TlsLevel;
 use mxprobe::stage::Stage;
 use mxprobe::timeouts::Timeouts;
@@ -24,6 +25,8 @@ pub(crate) fn of(probe: &Probe) -> String {
         message,
         limits,
         expect,
+        gate,
+        dnsbl,
         pair_plaintext,
         ignore_rest,
     } = probe;
@@ -47,6 +50,7 @@ pub(crate) fn of(probe: &Probe) -> String {
     facts.say("ehlo of", source.ehlo_of.iter().map(|(ip, name)| format!("{ip} = {name}")));
     facts.say("public", source.public.iter().map(|(ip, seen)| format!("{ip} = {seen}")));
     facts.say("from", envelope.from.iter().map(ToString::to_string));
+    facts.say("neutral from", envelope.neutral.iter().map(ToString::to_string));
     facts.say("to", envelope.to.iter().map(ToString::to_string));
     facts.say("until", [until.to_string()].into_iter());
     facts.unless("tls", tls, &TlsLevel::default());
@@ -69,9 +73,21 @@ pub(crate) fn of(probe: &Probe) -> String {
     facts.unless("per-day", per_day, &default.per_day);
     facts.unless("max-time", max_time, &default.max_time);
     facts.unless("expect", expect, &Expect::default());
+    facts.unless("min-go", &gate.min_go, &None);
+    facts.unless("max-transient", &gate.max_transient, &Gate::default().max_transient);
+    facts.say(
+        "warn",
+        gate.warn.iter().filter(|check| *tls >= TlsLevel::Require || !enforced(**check)).map(ToString::to_string),
+    );
+    facts.say("dnsbl", dnsbl.iter().map(ToString::to_string));
     facts.unless("pair-plaintext", pair_plaintext, &false);
     facts.unless("ignore-rest", ignore_rest, &false);
     facts.0
+}
+
+/// Checks of what only an enforcing sender stumbles over; without one they are in `warn` anyway.
+fn enforced(check: CheckName) -> bool {
+    matches!(check, CheckName::MtaSts | CheckName::Dane | CheckName::TlsRpt | CheckName::StartTls)
 }
 
 #[derive(Default)]

@@ -13,8 +13,8 @@ use mxprobe::cli::{self, Command};
 use mxprobe::dns::Dns;
 use mxprobe::judge::{Evidence, judge};
 use mxprobe::ledger::RunLedger;
-use mxprobe::record::{Diagnosis, Kind, Line, Lookup, Session, Summary};
-use mxprobe::run::{Event, Setup, run};
+use mxprobe::record::{Check, Diagnosis, Gate, Kind, Line, Lookup, Session, Summary};
+use mxprobe::run::{Event, Setup, run, smoke};
 use mxprobe::sim::{Ports, Provider, Scenario, Seen};
 use mxprobe::stage::Stage;
 use mxprobe::wire::Trust;
@@ -72,6 +72,15 @@ impl World {
     ///
     /// What keeps the run from starting, as the program would say it.
     pub(crate) async fn run(&self, words: &[String]) -> Result<Ran, String> {
+        self.command("run", words).await
+    }
+
+    /// The same of `run` or `smoke`.
+    ///
+    /// # Errors
+    ///
+    /// As [`World::run`].
+    pub(crate) async fn command(&self, verb: &str, words: &[String]) -> Result<Ran, String> {
         let mut all: Vec<String> = words.iter().map(|word| self.fill_in(word)).collect();
         let given = |flag: &str| words.iter().any(|word| word == flag);
         for (flag, value) in [("--dns", "{dns}"), ("--port", "{port}"), ("--seed", "7")] {
@@ -79,9 +88,10 @@ impl World {
                 all.extend([flag.to_owned(), self.fill_in(value)]);
             }
         }
-        let argv = ["mxprobe", "run"].map(str::to_owned).into_iter().chain(all).map(OsString::from);
+        let argv = ["mxprobe", verb].map(str::to_owned).into_iter().chain(all).map(OsString::from);
         let (probes, options) = match cli::parse_with(argv, &|_| None) {
             Ok(Command::Run(run)) => (run.probes, run.options),
+            Ok(Command::Smoke(smoke)) => (smoke.probes, smoke.options),
             Ok(other) => panic!("{other:?}"),
             Err(usage) => return Err(usage.message),
         };
@@ -94,13 +104,13 @@ impl World {
             ledger: Box::new(RunLedger::default()),
             catalog: Catalog::built_in(),
             seed: options.seed.unwrap(),
-            dane: false,
+            dane: verb == "smoke",
             dry_run: options.dry_run,
             transcript: options.transcript,
             simulated: true,
             probes: probes.into_iter().map(Arc::new).collect(),
         };
-        let (lines, left_out, summary) = timeout(SOON, listen(setup)).await.unwrap()?;
+        let (lines, left_out, summary) = timeout(SOON, listen(setup, verb == "smoke")).await.unwrap()?;
         let mut ran = Ran { lines, left_out, summary, seen: Vec::new(), owned, until };
         ran.seen = self.seen(ran.sessions().filter(|session| has_connected(session)).count()).await;
         Ok(ran)
@@ -154,6 +164,14 @@ impl Ran {
         self.lines.iter().filter_map(|line| if let Line::Lookup(lookup) = line { Some(lookup) } else { None })
     }
 
+    pub(crate) fn checks(&self) -> impl Iterator<Item = &Check> {
+        self.lines.iter().filter_map(|line| if let Line::Check(check) = line { Some(check) } else { None })
+    }
+
+    pub(crate) fn gates(&self) -> impl Iterator<Item = &Gate> {
+        self.lines.iter().filter_map(|line| if let Line::Gate(gate) = line { Some(&**gate) } else { None })
+    }
+
     pub(crate) fn diagnoses(&self) -> impl Iterator<Item = &Diagnosis> {
         self.lines
             .iter()
@@ -172,10 +190,11 @@ impl Ran {
 }
 
 /// Listens to a run until it has no more to say.
-async fn listen(setup: Setup) -> Result<(Vec<Line>, Vec<String>, Summary), String> {
+async fn listen(setup: Setup, is_smoke: bool) -> Result<(Vec<Line>, Vec<String>, Summary), String> {
     let (tell, mut events) = mpsc::channel(16);
     let (_stop, cancel) = watch::channel(false);
-    let running = tokio::spawn(run(setup, tell, cancel));
+    let running =
+        if is_smoke { tokio::spawn(smoke(setup, tell, cancel)) } else { tokio::spawn(run(setup, tell, cancel)) };
     let (mut lines, mut left_out) = (Vec::new(), Vec::new());
     while let Some(event) = events.recv().await {
         match event {

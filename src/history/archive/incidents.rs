@@ -145,3 +145,11 @@ pub(super) fn failed(transaction: &Transaction<'_>, id: u64, next: Timestamp, wh
         .execute(params![next.as_millisecond(), why, id.cast_signed()])?;
     Ok(())
 }
+
+pub(super) fn refused(transaction: &Transaction<'_>, id: u64, why: &str) -> Result<(), Fault> {
+    let why: String = why.chars().take(super::super::ledger::LONGEST_WHY).collect();
+    transaction
+        .prepare_cached("UPDATE notice SET due = NULL, tries = tries + 1, why = ? WHERE id = ? AND due IS NOT NULL")?
+        .execute(params![why, id.cast_signed()])?;
+    Ok(())
+}

@@ -22,6 +22,9 @@ pub struct StoreArchive {
 /// So many statements are kept ready.
 const STATEMENTS: usize = 64;
 
+/// The pages that are held in memory where little is to be, in KiB.
+const FRUGAL: i32 = 256;
+
 impl StoreArchive {
     /// Opens the file; makes it where there is none.
     ///
@@ -47,6 +50,17 @@ impl StoreArchive {
         let set = store.db.pragma_update(None, "synchronous", "full");
         set.map_err(|e| store.error(e))?;
         Ok(Self { store, texts: Texts::default() })
+    }
+
+    /// The same with little in memory, for whoever has it open for good and asks it seldom.
+    ///
+    /// # Errors
+    ///
+    /// The file's.
+    pub fn frugal(self) -> Result<Self, HistoryError> {
+        let set = self.store.db.pragma_update(None, "cache_size", -FRUGAL);
+        set.map_err(|e| self.store.error(e))?;
+        Ok(self)
     }
 
     #[must_use]
@@ -156,6 +170,10 @@ impl Archive for StoreArchive {
 
     fn notice_failed(&mut self, id: u64, next: Timestamp, why: &str) -> Result<(), HistoryError> {
         self.write(|transaction, _| incidents::failed(transaction, id, next, why))
+    }
+
+    fn notice_refused(&mut self, id: u64, why: &str) -> Result<(), HistoryError> {
+        self.write(|transaction, _| incidents::refused(transaction, id, why))
     }
 
     fn hours(&mut self, filter: &Filter) -> Result<Vec<Hour>, HistoryError> {

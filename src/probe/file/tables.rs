@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::Alert;
-use super::values::{Clean, Cron, Failing, Ip, Line, OneOrMore, Pause, Period, Read, Stop, Url, Whole};
+use super::values::{Clean, Failing, Ip, Line, OneOrMore, Pause, Period, Read, Share, Stop, Whole};
 use crate::address::{EhloName, Host, Mailbox, Sender};
 use crate::limits::Rate;
+use crate::probe::alert::{Alert, Mail, Receiver, Relay, Webhook};
 use crate::probe::conflict::Setting;
-use crate::probe::layer::{LimitsLayer, ProbeLayer};
+use crate::probe::layer::{GateLayer, LimitsLayer, ProbeLayer};
 use crate::probe::{Dkim, Expect, HostSpec, Schedule};
+use crate::record::CheckName;
+use crate::schedule::{Cron, When};
 use crate::smtp::reply::{Code, Enhanced};
 use crate::smtp::session::TlsLevel;
 use crate::source::SourceSpec;
@@ -29,6 +31,8 @@ pub(super) struct Document {
     envelope: EnvelopeTable,
     session: SessionTable,
     message: MessageTable,
+    preflight: PreflightTable,
+    gate: GateTable,
     limits: LimitsTable,
     schedule: Option<Spanned<ScheduleTable>>,
     expect: Option<ExpectTable>,
@@ -58,6 +62,7 @@ struct SourceTable {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 struct EnvelopeTable {
     from: Option<Read<Sender>>,
+    neutral: Option<Read<Sender>>,
     to: Option<Spanned<OneOrMore<Mailbox>>>,
     owned: Vec<Read<Mailbox>>,
 }
@@ -84,6 +89,20 @@ struct DkimTable {
     domain: Read<Host>,
     selector: Read<Host>,
     key: PathBuf,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct PreflightTable {
+    dnsbl: Vec<Read<Host>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct GateTable {
+    min_go: Option<Whole<1_000_000>>,
+    max_transient: Option<Read<Share>>,
+    warn: Vec<Read<CheckName>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -130,9 +149,12 @@ struct ExpectTable {
 struct AlertTable {
     after: Option<Read<Failing>>,
     clear: Option<Read<Clean>>,
-    webhook: Option<Read<Url>>,
+    webhook: Option<OneOrMore<Webhook>>,
     #[serde(default)]
     command: Vec<Read<Line>>,
+    mail: Option<OneOrMore<Mailbox>>,
+    relay: Option<Spanned<Read<Relay>>>,
+    from: Option<Spanned<Read<Mailbox>>>,
 }
 
 /// Where in the text, and what is wrong there.
@@ -152,7 +174,20 @@ pub(super) struct Parts {
 
 impl Document {
     pub(super) fn read(self, directory: &Path) -> Result<Parts, Wrong> {
-        let Self { description, target, source, envelope, session, message, limits, schedule, expect, alert } = self;
+        let Self {
+            description,
+            target,
+            source,
+            envelope,
+            session,
+            message,
+            preflight,
+            gate,
+            limits,
+            schedule,
+            expect,
+            alert,
+        } = self;
         if let (Some(domain), Some(_)) = (&target.domain, &target.hosts) {
             let message = "`domain` beside `hosts`: wanted one of the two".to_owned();
             return Err(Wrong { place: domain.span(), message });
@@ -178,6 +213,7 @@ impl Document {
             ehlo_of: source.ehlo.into_iter().map(|(Read(Ip(ip)), Read(name))| (ip, name)).collect(),
             public: source.public.into_iter().map(|(Read(Ip(ip)), Read(Ip(seen)))| (ip, seen)).collect(),
             from: envelope.from.map(|Read(from)| from),
+            neutral_from: envelope.neutral.map(|Read(from)| from),
             to: envelope.to.map(|to| to.into_inner().0).unwrap_or_default(),
             owned: bare(envelope.owned),
             until: session.until.map(|until| until.into_inner().0.0),
@@ -191,6 +227,12 @@ impl Document {
                 key: directory.join(key),
             }),
             limits: limits.read(),
+            dnsbl: bare(preflight.dnsbl),
+            gate: GateLayer {
+                min_go: gate.min_go.map(|Whole(n)| n),
+                max_transient: gate.max_transient.map(|Read(Share(share))| share),
+                warn: bare(gate.warn),
+            },
             expect: expect.map(|ExpectTable { stage, code, enhanced, tag }| Expect {
                 stage: stage.map(Spanned::into_inner),
                 code,
@@ -225,37 +267,54 @@ impl ScheduleTable {
     fn read(table: Spanned<Self>) -> Result<Schedule, Wrong> {
         let place = table.span();
         let Self { every, cron, round, jitter } = table.into_inner();
-        if every.is_some() == cron.is_some() {
-            let found = if every.is_some() { "`every` beside `cron`" } else { "a schedule without a time" };
-            return Err(Wrong { place, message: format!("{found}: wanted one of `every` and `cron`") });
+        let wrong = |found: &str| format!("{found}: wanted one of `every` and `cron`");
+        let when = match (every, cron) {
+            (Some(Read(Period(every))), None) => When::Every(every),
+            (None, Some(Read(cron))) => When::Cron(cron),
+            (Some(_), Some(_)) => return Err(Wrong { place, message: wrong("`every` beside `cron`") }),
+            (None, None) => return Err(Wrong { place, message: wrong("a schedule without a time") }),
+        };
+        let jitter = jitter.map_or_else(Default::default, |Read(Pause(time))| time);
+        if matches!(when, When::Every(every) if jitter >= every) {
+            let message = "`jitter` as long as the schedule: wanted less than `every`".to_owned();
+            return Err(Wrong { place, message });
         }
-        let (every, jitter) =
-            (every.map(|Read(Period(time))| time), jitter.map_or_else(Default::default, |Read(Pause(time))| time));
-        if every.is_some_and(|every| jitter >= every) {
-            return Err(Wrong {
-                place,
-                message: "`jitter` as long as the schedule: wanted less than `every`".to_owned(),
-            });
-        }
-        Ok(Schedule { every, cron: cron.map(|Read(Cron(cron))| cron), full: round == Some(Round::Full), jitter })
+        Ok(Schedule { when, full: round == Some(Round::Full), jitter })
     }
 }
 
 impl AlertTable {
     fn read(table: Spanned<Self>) -> Result<Alert, Wrong> {
         let place = table.span();
-        let Self { after, clear, webhook, command } = table.into_inner();
-        if webhook.is_none() && command.is_empty() {
-            return Err(Wrong {
-                place,
-                message: "an alert that tells nobody: wanted `webhook` or `command`".to_owned(),
-            });
+        let Self { after, clear, webhook, command, mail, relay, from } = table.into_inner();
+        let wrong = |place, message: &str| Err(Wrong { place, message: message.to_owned() });
+        if mail.is_none()
+            && let Some((place, name)) =
+                relay.as_ref().map(|r| (r.span(), "relay")).or(from.as_ref().map(|f| (f.span(), "from")))
+        {
+            return wrong(place, &format!("`{name}` without `mail`: wanted the addresses to write to"));
+        }
+        let command: Vec<String> = command.into_iter().map(|Read(Line(word))| word).collect();
+        let relay = relay.map_or_else(Relay::default, |relay| relay.into_inner().0);
+        let from = from.map(|from| from.into_inner().0);
+        let webhooks = webhook.into_iter().flat_map(|OneOrMore(urls)| urls).map(Receiver::Webhook);
+        let commands = Some(command).filter(|words| !words.is_empty()).map(Receiver::Command);
+        let mails = mail.into_iter().flat_map(|OneOrMore(to)| to);
+        let mails = mails.map(|to| Receiver::Mail(Mail { to, relay: relay.clone(), from: from.clone() }));
+        let mut receivers: Vec<Receiver> = Vec::new();
+        for receiver in webhooks.chain(commands).chain(mails) {
+            if receivers.iter().any(|other| other.key() == receiver.key()) {
+                return wrong(place, &format!("{receiver} twice: wanted each receiver once"));
+            }
+            receivers.push(receiver);
+        }
+        if receivers.is_empty() {
+            return wrong(place, "an alert that tells nobody: wanted `webhook`, `command` or `mail`");
         }
         Ok(Alert {
             after: after.map_or(2, |Read(Failing(n))| n),
             clear: clear.map_or(3, |Read(Clean(n))| n),
-            webhook: webhook.map(|Read(Url(url))| url),
-            command: command.into_iter().map(|Read(Line(word))| word).collect(),
+            receivers,
         })
     }
 }

@@ -101,6 +101,18 @@ impl FromStr for Stop {
     }
 }
 
+/// A share: `5 %`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Share(pub(super) f64);
+
+impl FromStr for Share {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        spelling::share(text).map(Self)
+    }
+}
+
 /// An IP address.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) struct Ip(pub(super) IpAddr);
@@ -151,49 +163,6 @@ impl FromStr for Line {
         match text.chars().find(|c| c.is_control()) {
             Some(control) => Err(format!("{control:?} in a text: wanted a line without control characters")),
             None => Ok(Self(text.to_owned())),
-        }
-    }
-}
-
-/// The target of a webhook.
-#[derive(Clone, Debug)]
-pub(super) struct Url(pub(super) String);
-
-impl FromStr for Url {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
-        if rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
-            && text.len() <= 2000
-            && text.chars().all(|c| c.is_ascii_graphic())
-        {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(format!(
-                "{:?} is no webhook: wanted http://HOST/PATH or https://HOST/PATH",
-                text.chars().take(120).collect::<String>()
-            ))
-        }
-    }
-}
-
-/// When a watch starts its rounds: five fields, as in a crontab.
-#[derive(Clone, Debug)]
-pub(super) struct Cron(pub(super) String);
-
-impl FromStr for Cron {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let field = |field: &str| field.bytes().all(|b| b.is_ascii_alphanumeric() || b"*/,-".contains(&b));
-        if text.len() <= 200 && text.split(' ').filter(|f| !f.is_empty()).count() == 5 && text.split(' ').all(field) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(format!(
-                "{:?} is no cron schedule: wanted five fields, as in \"*/15 * * * *\"",
-                text.chars().take(80).collect::<String>()
-            ))
         }
     }
 }

@@ -68,7 +68,7 @@ impl<E: Execute> Dispatcher<E> {
     /// When the pace allows this attempt; `None` while the one before has not started.
     fn due(&self, attempt: &Attempt) -> Option<Instant> {
         let planned = self.part.begun + attempt.not_before;
-        if attempt.number == 1 || attempt.variant != Variant::Plain {
+        if attempt.number == 1 || attempt.variant == Variant::Plaintext {
             return Some(planned);
         }
         let (started, due) = self.due.get(&cell(attempt))?;
@@ -91,7 +91,7 @@ impl<E: Execute> Dispatcher<E> {
             ground,
             address: address.ip(),
             source: attempt.source.as_ref().map(|source| source.seen_as),
-            first: attempt.number == 1,
+            first: attempt.is_first(),
             ignore_rest: attempt.probe.ignore_rest,
             limits: &attempt.probe.limits,
             now: self.rules.clock.now(),

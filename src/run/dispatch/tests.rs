@@ -8,10 +8,11 @@ use super::*;
 use crate::ledger::RunLedger;
 use crate::limits::Limits;
 use crate::plan::{Exchanger, Route, Source, plan};
-use crate::probe::{Envelope, Expect, Family, Message, Probe, Sources, Target};
+use crate::probe::Probe;
+use crate::probe::layer::ProbeLayer;
 use crate::record::Variant;
 use crate::smtp::fault::Fault;
-use crate::smtp::session::{Answer, Learned, Step, TlsLevel};
+use crate::smtp::session::{Answer, Learned, Step};
 
 /// Sessions that last as long as they are told to and end as they are told to.
 #[derive(Clone)]
@@ -91,27 +92,16 @@ type Log = Vec<(Instant, Instant, Arc<Attempt>)>;
 impl World {
     /// The plan, and on whose terms it is.
     fn plan(&self) -> (Plan, Terms) {
-        let probe = Arc::new(Probe {
-            description: None,
-            target: Target {
-                domain: Some("example.org".parse().unwrap()),
-                hosts: vec![],
-                control: vec![],
-                port: 25,
-                family: Family::Both,
-                own_mx: self.own_mx,
-            },
-            source: Sources::default(),
-            envelope: Envelope::default(),
-            until: Stage::Mail,
-            tls: TlsLevel::Opportunistic,
-            timeouts: Arc::default(),
-            message: Message::default(),
-            limits: self.limits.clone(),
-            expect: Expect::default(),
-            pair_plaintext: self.pair_plaintext,
-            ignore_rest: self.ignore_rest,
-        });
+        let layer = ProbeLayer {
+            domain: Some("example.org".parse().unwrap()),
+            own_mx: Some(self.own_mx),
+            until: Some(Stage::Mail),
+            pair_plaintext: Some(self.pair_plaintext),
+            ignore_rest: Some(self.ignore_rest),
+            ..ProbeLayer::default()
+        };
+        let probe = layer.settle(|_| unreachable!()).unwrap();
+        let probe = Arc::new(Probe { limits: self.limits.clone(), ..probe });
         let net = if self.public { [198, 51] } else { [127, 1] };
         let exchanger = Exchanger {
             name: Some("mx.example.org".to_owned()),

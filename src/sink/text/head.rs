@@ -128,6 +128,15 @@ fn plan(recording: &Recording) -> String {
         _ => "no MAIL, no RCPT, no DATA",
     };
     let pairs = if recording.has_pairs() { ", paired ones among them" } else { "" };
+    let all = || recording.sessions.iter().chain(&recording.planned);
+    let messages = all().filter(|s| s.until == Stage::EndOfData).count();
+    let others = all().map(|s| s.until).filter(|&until| until != Stage::EndOfData).max();
+    if let (1.., Some(others @ (Stage::Mail | Stage::Rcpt | Stage::Data))) = (messages, others) {
+        return format!(
+            "{}: {messages} with a real message each, the others no deeper than {others}",
+            sessions(planned as u64)
+        );
+    }
     match planned {
         0 => String::new(),
         n => format!("{} up to {until}: {without}{pairs}", sessions(n as u64)),
@@ -162,6 +171,10 @@ fn lookups<W: io::Write>(paper: &mut Paper<W>, recording: &Recording) -> io::Res
 
 /// Checks that did not pass, one by one; those that did, by name.
 fn checks<W: io::Write>(paper: &mut Paper<W>, recording: &Recording) -> io::Result<()> {
+    // A smoke test has a table of them.
+    if !recording.gates.is_empty() {
+        return Ok(());
+    }
     let (passed, other): (Vec<&Check>, Vec<&Check>) =
         recording.checks.iter().partition(|check| check.result == CheckResult::Pass);
     let mut names: Vec<&str> = passed.iter().map(|check| check.check.as_str()).collect();
