@@ -5,7 +5,7 @@
 //! damages them, and makes up others.
 
 #[path = "fuzzed/targets.rs"]
-mod targets;
+pub mod targets;
 
 use std::path::Path;
 

@@ -116,7 +116,14 @@ fn world(mut tape: Tape<'_>) -> Vec<String> {
                     ("AAAA", ""),
                     ("MX", ""),
                 ]);
-                let error = tape.one_of(&["null", "\"nxdomain\"", "\"servfail\"", "\"timeout\"", "\"nodata\"", "\"unreachable\""]);
+                let error = tape.one_of(&[
+                    "null",
+                    "\"nxdomain\"",
+                    "\"servfail\"",
+                    "\"timeout\"",
+                    "\"nodata\"",
+                    "\"unreachable\"",
+                ]);
                 format!(
                     r#"{{"type":"lookup","run":"r","at":"{at}","name":"{name}","rtype":"{rtype}","resolver":"192.0.2.{}:53","answers":[{answers}],"error":{error},"ms":1.5}}"#,
                     tape.byte() % 3
@@ -175,6 +182,7 @@ fn session(tape: &mut Tape<'_>, seq: usize, at: &str) -> String {
         let n = tape.byte() % 4;
         let _ = write!(line, r#","backend":"b{n}.example","banner":["220 b{n}.example ESMTP"]"#);
     }
-    let _ = write!(line, r#","expected":{},"from":"a@{}"}}"#, odd % 32 == 3, tape.one_of(&["us.example", "other.example"]));
+    let _ =
+        write!(line, r#","expected":{},"from":"a@{}"}}"#, odd % 32 == 3, tape.one_of(&["us.example", "other.example"]));
     line
 }

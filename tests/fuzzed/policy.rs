@@ -12,8 +12,7 @@ pub fn policy(bytes: &[u8]) {
         Ok(policy) => {
             assert!(policy.mode == Mode::None || !policy.mx.is_empty());
             assert!(policy.max_age.as_secs() <= 31_557_600 && policy.mx.len() <= 1000);
-            let mut written =
-                format!("version: STSv1\nmode: {}\nmax_age: {}\n", policy.mode, policy.max_age.as_secs());
+            let mut written = format!("version: STSv1\nmode: {}\nmax_age: {}\n", policy.mode, policy.max_age.as_secs());
             for pattern in &policy.mx {
                 let _ = writeln!(written, "mx: {pattern}");
             }

@@ -188,7 +188,8 @@ impl<'a> Play<'a> {
     /// One command is one line, and comes behind a whole reply.
     fn says(&mut self, said: &[u8]) {
         assert!(self.heard.contains(&b'\n'), "it spoke before the greeting: {}", said.escape_ascii());
-        let verbs: [&[u8]; 7] = [b"EHLO ", b"HELO ", b"STARTTLS\r\n", b"MAIL FROM:<", b"RCPT TO:<", b"DATA\r\n", b"QUIT\r\n"];
+        let verbs: [&[u8]; 7] =
+            [b"EHLO ", b"HELO ", b"STARTTLS\r\n", b"MAIL FROM:<", b"RCPT TO:<", b"DATA\r\n", b"QUIT\r\n"];
         let in_message = self.said.last().is_some_and(|last| last == b"DATA\r\n") && said != b"QUIT\r\n";
         if in_message {
             assert!(said.ends_with(b".\r\n"), "a message without an end");
