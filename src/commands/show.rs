@@ -1,8 +1,9 @@
 //! Takes a run's events to where they are wanted: the output, the recording, the progress bar, the
 //! transcript. The run never waits for a terminal that nobody reads.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -60,6 +61,12 @@ pub(super) struct Show {
     failure: Option<Failure>,
 }
 
+/// Creates a file that its owner alone may read: a recording names mailboxes, and what was said of
+/// them. One that is there keeps its mode, which its owner chose.
+fn own(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
 /// Says what is known so far.
 pub(super) type SoFar = Box<dyn Fn() -> String + Send>;
 
@@ -70,7 +77,7 @@ impl Show {
         let record = record
             .map(|path| {
                 let name = path.display().to_string();
-                let file = File::create(path).map_err(|e| Failure::config(format!("--record {name}: {e}")))?;
+                let file = own(path).map_err(|e| Failure::config(format!("--record {name}: {e}")))?;
                 Ok((name, sink::open(Format::Jsonl, file, Look::default())))
             })
             .transpose()?;

@@ -11,7 +11,7 @@ use super::evidence::Evidence;
 use super::names::{Addr, Name, Names, Said};
 use super::trial::Trial;
 use crate::catalog::{Catalog, Rule, Words};
-use crate::record::{Check, CheckName, CheckResult, Kind, Lookup, Role, Variant};
+use crate::record::{Check, CheckName, CheckResult, Kind, Lookup, LookupError, Role, Variant};
 use crate::smtp::reply::{Code, Enhanced};
 use crate::stage::Stage;
 
@@ -44,6 +44,8 @@ impl Ground {
         trials.retain(|t| t.role != Role::Control);
         let mut lookups = evidence.lookups.clone();
         lookups.sort_by(|a, b| lookup_key(a).cmp(&lookup_key(b)));
+        // A file that is read twice asks nothing twice.
+        lookups.dedup_by(|a, b| lookup_key(a) == lookup_key(b));
         let mut checks = evidence.checks.clone();
         checks.sort_by(|a, b| check_key(a).cmp(&check_key(b)));
         let meant: BTreeSet<Name> =
@@ -127,8 +129,8 @@ fn adopt(trials: &mut [Trial]) {
     }
 }
 
-fn lookup_key(l: &Lookup) -> (i64, &str, &str, &str, &[String]) {
-    (l.at.as_millisecond(), &l.name, &l.rtype, &l.resolver, &l.answers)
+fn lookup_key(l: &Lookup) -> (i64, &str, &str, &str, &[String], Option<LookupError>) {
+    (l.at.as_millisecond(), &l.name, &l.rtype, &l.resolver, &l.answers, l.error)
 }
 
 fn check_key(c: &Check) -> (Option<IpAddr>, CheckName, CheckResult, Option<&str>) {

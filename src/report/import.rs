@@ -125,7 +125,9 @@ impl Import {
     /// The input's own error. A damaged archive is none, but [`Imported::damaged`].
     pub fn read(&self, input: impl Read + Send, found: &mut dyn FnMut(Line)) -> io::Result<Imported> {
         let mut input = BufReader::with_capacity(CHUNK, input);
-        let head = input.fill_buf()?;
+        // A pipe may hand over less at once than it takes to tell.
+        let mut head = Vec::new();
+        (&mut input).take(4).read_to_end(&mut head)?;
         let mut to = Evidence {
             import: self,
             found,
@@ -134,9 +136,11 @@ impl Import {
             tally: Tally::default(),
             told: Imported::default(),
         };
-        let archive = if head.starts_with(&[0x1f, 0x8b]) {
+        let (gzip, zstd) = (head.starts_with(&[0x1f, 0x8b]), head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]));
+        let input = head.as_slice().chain(input);
+        let archive = if gzip {
             Some(self.lines(BufReader::with_capacity(CHUNK, flate2::bufread::MultiGzDecoder::new(input)), &mut to))
-        } else if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+        } else if zstd {
             let inner = zstd::stream::read::Decoder::with_buffer(input);
             Some(inner.and_then(|inner| self.lines(BufReader::with_capacity(CHUNK, inner), &mut to)))
         } else {
@@ -148,8 +152,17 @@ impl Import {
     }
 
     fn lines(&self, mut input: impl BufRead + Send, to: &mut Evidence<'_, '_>) -> io::Result<()> {
-        let head = input.fill_buf()?;
-        if scan::is_postfix(head) { self.side_by_side(input, to) } else { self.one_by_one(input, to) }
+        let mut head = Vec::new();
+        let read = (&mut input).take(CHUNK as u64).read_to_end(&mut head);
+        let postfix = scan::is_postfix(&head);
+        let mut each = |input: &mut (dyn BufRead + Send)| {
+            if postfix { self.side_by_side(input, to) } else { self.one_by_one(input, to) }
+        };
+        match read {
+            Ok(_) => each(&mut head.as_slice().chain(input)),
+            // What came before it broke off is read all the same.
+            Err(error) => each(&mut head.as_slice()).and(Err(error)),
+        }
     }
 
     /// Chunks to the threads, what they find back in the order of the log.

@@ -21,9 +21,12 @@ pub(crate) fn read(
     mut input: impl BufRead,
     found: &mut dyn FnMut(Report),
 ) -> Result<u64, (io::Error, u64)> {
-    let head = input.fill_buf().map_err(|e| (e, 0))?;
+    // A pipe may hand over less at once than it takes to tell.
+    let mut head = Vec::new();
+    (&mut input).take(4).read_to_end(&mut head).map_err(|e| (e, 0))?;
     let gzip = head.starts_with(&[0x1f, 0x8b]);
     let zstd = head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]);
+    let input = head.as_slice().chain(input);
     let mut out = Out { name, found, seq: 0, skipped: 0 };
     if gzip {
         let inner = BufReader::new(flate2::bufread::MultiGzDecoder::new(input));

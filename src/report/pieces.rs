@@ -19,6 +19,8 @@ pub(crate) struct Pieces {
     held: Option<(Report, u64)>,
     text: String,
     text_line: u64,
+    /// The line taken last: what is only told at the end stands there.
+    last: u64,
 }
 
 /// A log line that may go on.
@@ -61,11 +63,12 @@ impl Open {
 
 impl Pieces {
     pub(crate) fn new(clock: Clock) -> Self {
-        Self { clock, memory: Memory::default(), open: None, held: None, text: String::new(), text_line: 0 }
+        Self { clock, memory: Memory::default(), open: None, held: None, text: String::new(), text_line: 0, last: 0 }
     }
 
     /// Takes the next line.
     pub(crate) fn take(&mut self, raw: &str, number: u64, out: &mut Out<'_>) {
+        self.last = number;
         let line = text::plain(raw);
         let line = text::plain(&line);
         let entry = Entry::read(self.clock, &line);
@@ -180,7 +183,7 @@ impl Pieces {
         self.close(out);
         self.flush_text(out);
         for report in self.memory.end() {
-            out.put(report, 0);
+            out.put(report, self.last);
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::record::{Kind, Report};
 use crate::smtp::dialog::escape;
 use crate::smtp::reply::Class;
 use crate::stage::Stage;
+use crate::visible::visible;
 
 /// The two files.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -75,7 +76,7 @@ impl Part {
     fn scenario(&self, report: &Report, name: &str, domain: &str, exchanger: &str) -> String {
         let stage = self.stage;
         let what = report.reply.as_deref().unwrap_or(self.kind.as_str());
-        let description = toml::Value::String(format!("as reported, at {stage}: {}", clipped(what, 200)));
+        let description = toml::Value::String(format!("as reported, at {stage}: {}", visible(clipped(what, 200))));
         let closed = if self.kind == Kind::Refused { "closed = [\"127.1.0.21\", \"127.1.0.22\"]\n" } else { "" };
         let mut text = format!(
             "# An error as it was reported, for rehearsal on loopback.\n#\n\

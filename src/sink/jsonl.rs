@@ -21,7 +21,7 @@ impl<W: io::Write> Jsonl<W> {
 
 impl<W: io::Write> Sink for Jsonl<W> {
     fn line(&mut self, line: &Line) -> io::Result<()> {
-        let mut text = serde_json::to_string(line)?;
+        let mut text = spelled(serde_json::to_string(line)?);
         text.push('\n');
         self.out.write_all(text.as_bytes())?;
         self.out.flush()
@@ -30,4 +30,22 @@ impl<W: io::Write> Sink for Jsonl<W> {
     fn finish(&mut self) -> io::Result<()> {
         self.out.flush()
     }
+}
+
+/// JSON may hold the controls from U+007F to U+009F as they are, and there are terminals that obey
+/// them: here they are spelled, which any reader of JSON undoes.
+fn spelled(text: String) -> String {
+    let acts = |c: char| matches!(c, '\u{7f}'..='\u{9f}');
+    // What is beyond ASCII stands in strings alone; most lines hold none.
+    if memchr::memchr2(0x7f, 0xc2, text.as_bytes()).is_none() || !text.contains(acts) {
+        return text;
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match c {
+            c if acts(c) => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out
 }

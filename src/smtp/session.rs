@@ -117,8 +117,12 @@ impl Session {
 
     /// Gives up on the operator's word: says `QUIT` where a command can be said.
     pub fn cancel(&mut self, now: Instant) {
-        if self.stage != Stage::Quit {
-            self.give_up(Fault::Cancelled, now);
+        match self.state {
+            State::Over => {}
+            // The refusal is on record already.
+            State::Lingering(_) => self.say_quit(now),
+            _ if self.stage != Stage::Quit => self.give_up(Fault::Cancelled, now),
+            _ => {}
         }
     }
 

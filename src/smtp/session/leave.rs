@@ -71,10 +71,15 @@ impl Session {
         self.end_stage(fault, now);
         self.state = State::Over;
         if greeted && speaks {
-            self.stage = Stage::Quit;
-            self.since = now;
-            self.state = State::Sending(command::quit(), Then::Close);
+            self.say_quit(now);
         }
+    }
+
+    /// Says `QUIT` and does not wait for its reply.
+    pub(super) fn say_quit(&mut self, now: Instant) {
+        self.stage = Stage::Quit;
+        self.since = now;
+        self.state = State::Sending(command::quit(), Then::Close);
     }
 
     /// Records how a stage ended that got no answer to what was asked. A refusal that came
