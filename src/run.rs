@@ -180,7 +180,7 @@ pub async fn one(
     go(setup, Extent::One, events, cancel).await
 }
 
-/// Runs a round of a watch of one probe: one address per source, this turn's ([`plan::turn`]).
+/// Runs a round of a watch of one probe: one address per source, this turn's ([`crate::plan::turn`]).
 ///
 /// # Errors
 ///

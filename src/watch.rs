@@ -1,8 +1,8 @@
 //! `watch`: every probe on its schedule, what comes of it on record, trouble told when it begins,
 //! changes and ends.
 //!
-//! Each probe has a loop of its own ([`rounds`]); all of them hand what they find to one keeper
-//! ([`keeper`]), which puts it on record, makes incidents of it and says so. So nothing is written
+//! Each probe has a loop of its own (`rounds`); all of them hand what they find to one keeper
+//! (`keeper`), which puts it on record, makes incidents of it and says so. So nothing is written
 //! by two, and a history that is slow holds up no session. The loops share one ledger: rates and
 //! budgets hold for all probes together.
 

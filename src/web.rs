@@ -6,7 +6,7 @@
 //!
 //! | path | answers |
 //! |---|---|
-//! | `/`, `/session/RUN/SEQ`, `/incident/ID`, `/run/RUN` | the status page ([`page`]) |
+//! | `/`, `/session/RUN/SEQ`, `/incident/ID`, `/run/RUN` | the status page (`page`) |
 //! | `/metrics` | the last round of every probe, and the watch itself |
 //! | `/probe?target=&module=` | one session, now |
 //! | `/-/healthy` | 200 as long as it runs |
