@@ -122,9 +122,7 @@ fn help_is_what_it_was() {
 #[test]
 fn help_names_only_what_is_there() {
     let help = cli::command().render_long_help().to_string();
-    for later in ["report"] {
-        assert!(!help.contains(&format!("\n  {later}")), "{later}");
-    }
+    assert!(!help.contains("\n  report"), "{help}");
 }
 
 #[test]
