@@ -45,10 +45,10 @@ use watch::{WatchArgs, WatchFlags};
 pub enum Command {
     /// Probe now.
     Run(Box<RunArgs>),
-    /// Probe on schedule.
-    Watch(Box<WatchArgs>),
     /// Test whether a campaign may start.
     Smoke(Box<SmokeArgs>),
+    /// Probe on schedule.
+    Watch(Box<WatchArgs>),
     /// See whether reported errors are still there.
     Reproduce(Box<ReproduceArgs>),
     /// Diagnose recorded evidence again.
@@ -113,8 +113,8 @@ fn read(argv: Vec<OsString>, variable: &dyn Fn(&str) -> Option<OsString>) -> Res
     let grammar = Grammar::from_arg_matches(&matches).map_err(|e| Usage::from_clap(&e, &environment))?;
     Ok(match grammar.command {
         Verb::Run(flags) => Command::Run(Box::new(flags.read()?)),
-        Verb::Watch(flags) => Command::Watch(Box::new(flags.read()?)),
         Verb::Smoke(flags) => Command::Smoke(Box::new(flags.read()?)),
+        Verb::Watch(flags) => Command::Watch(Box::new(flags.read()?)),
         Verb::Reproduce(flags) => Command::Reproduce(Box::new(flags.read()?)),
         Verb::Judge(flags) => Command::Judge(flags),
         Verb::Diff(flags) => Command::Diff(flags.checked()?),
@@ -164,12 +164,12 @@ enum Verb {
     /// Probe now, print the matrix and the diagnosis
     #[command(after_help = run::EXAMPLES)]
     Run(Box<RunFlags>),
-    /// Probe on schedule, keep what comes of it, tell of trouble, serve metrics
-    #[command(after_help = watch::EXAMPLES, mut_arg("format", watch::format), mut_arg("transcript", |arg| arg.hide(true)))]
-    Watch(Box<WatchFlags>),
     /// Say before a campaign from which addresses it may be sent: GO, HOLD or NO-GO
     #[command(after_help = smoke::EXAMPLES)]
     Smoke(Box<SmokeFlags>),
+    /// Probe on schedule, keep what comes of it, tell of trouble, serve metrics
+    #[command(after_help = watch::EXAMPLES, mut_arg("format", watch::format), mut_arg("transcript", |arg| arg.hide(true)))]
+    Watch(Box<WatchFlags>),
     /// Read bounces, logs or pasted errors, probe what they describe, say whether it reproduces
     #[command(after_help = reproduce::EXAMPLES)]
     Reproduce(Box<ReproduceFlags>),

@@ -32,8 +32,8 @@ mod watch;
 pub fn execute(command: Result<Command, Usage>) -> ExitCode {
     let done = match command {
         Ok(Command::Run(args)) => run::run(*args),
-        Ok(Command::Watch(args)) => watch::watch(*args),
         Ok(Command::Smoke(args)) => smoke::smoke(*args),
+        Ok(Command::Watch(args)) => watch::watch(*args),
         Ok(Command::Reproduce(args)) => reproduce::reproduce(&args),
         Ok(Command::Judge(args)) => judge::judge(&args),
         Ok(Command::Diff(args)) => diff::diff(&args),

@@ -4,15 +4,15 @@
 //! It knows nothing of how the lines came about: probed now, read from a file, imported. A failed
 //! write is handed back as it is; that a reader went away (a broken pipe) is the caller's to judge.
 //!
-//! `recording`, `grid`, `faults` and `timing` hold what several outputs draw.
+//! `recording`, `grid`, `faults`, `side`, `strip` and `timing` hold what several outputs draw.
 
 use std::io::{self, Write as _};
 
 use crate::record::Line;
 use crate::words::words;
 
-mod faults;
-mod grid;
+pub(crate) mod faults;
+pub(crate) mod grid;
 mod jsonl;
 mod junit;
 mod markdown;
@@ -20,7 +20,9 @@ pub mod metrics;
 pub mod nagios;
 pub mod progress;
 pub mod prometheus;
-mod recording;
+pub(crate) mod recording;
+pub(crate) mod side;
+pub(crate) mod strip;
 mod text;
 mod timing;
 mod verdicts;

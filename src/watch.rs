@@ -65,8 +65,9 @@ pub struct Config {
     pub watched: Vec<Watched>,
     pub reread: Reread,
     pub means: Means,
-    /// What is on record, for the keeper and for the delivery of notices; none: nothing is kept.
-    pub archives: Option<[Box<dyn Archive>; 2]>,
+    /// What is on record, for the keeper, for the delivery of notices and for whoever asks; none:
+    /// nothing is kept.
+    pub archives: Option<[Box<dyn Archive>; 3]>,
     pub courier: Courier,
     pub log: Log,
     /// Where it listens, and what the flags say of every probe; whether only this host can ask.
@@ -133,9 +134,9 @@ pub async fn watch(
     let means = Arc::new(means);
     let forecast = Forecast::of(&watched, &means).await?;
     forecast.notes.iter().for_each(|note| log.tell(note));
-    let (archive, outbox) = match archives {
-        Some([archive, outbox]) => (Some(archive), Some(outbox)),
-        None => (None, None),
+    let (archive, outbox, read) = match archives {
+        Some([archive, outbox, read]) => (Some(archive), Some(outbox), Some(read)),
+        None => (None, None, None),
     };
     let board = Arc::new(Board::default());
     board.history_open(archive.is_some());
@@ -167,7 +168,7 @@ pub async fn watch(
     let (reload, mut wanted) = mpsc::channel::<Answer>(4);
     let serving = web.map(|(listener, flags, any_target)| {
         let daemon = Arc::new(service::Daemon { means: Arc::clone(&means), reload: reload.clone() });
-        let router = web::router(Web::new(Arc::clone(&board), daemon, flags, any_target));
+        let router = web::router(Web::new(Arc::clone(&board), daemon, flags, any_target).with_history(read));
         tokio::spawn(listener.serve(router, ended))
     });
     office.set(watched);
@@ -261,8 +262,8 @@ impl Office {
             Ok((watched, forecast)) => {
                 forecast.notes.iter().for_each(|note| log.tell(note));
                 let all = watched.iter().cloned().map(Arc::new).collect();
-                let _ = self.tell.send(Message::Watch(all, forecast.takes)).await;
                 self.board.watch(watched.iter().map(|w| (w.name.to_string(), Arc::clone(&w.probe))));
+                let _ = self.tell.send(Message::Watch(all, forecast.takes)).await;
                 self.set(watched);
                 Ok(format!("the probe files are read anew: {}", self.status()))
             }

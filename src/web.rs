@@ -6,6 +6,7 @@
 //!
 //! | path | answers |
 //! |---|---|
+//! | `/`, `/session/RUN/SEQ`, `/incident/ID`, `/run/RUN` | the status page ([`page`]) |
 //! | `/metrics` | the last round of every probe, and the watch itself |
 //! | `/probe?target=&module=` | one session, now |
 //! | `/-/healthy` | 200 as long as it runs |
@@ -25,17 +26,20 @@ mod asked;
 mod board;
 mod guard;
 mod listen;
+mod page;
 mod probe;
 mod scrape;
 
 pub use board::{Board, Budget, Window};
 pub use listen::{Listen, Listener};
 
+use crate::history::archive::Archive;
 use crate::probe::Probe;
 use crate::probe::layer::ProbeLayer;
 use crate::run::Setup;
 use crate::visible::visible;
 use asked::Asked;
+use page::shelf::Shelf;
 
 /// What the answers are made of. A clone is the same.
 #[derive(Clone)]
@@ -48,6 +52,7 @@ pub struct Web {
     /// What the flags say of every probe: the module `default`.
     pub flags: Arc<ProbeLayer>,
     asked: Arc<Asked>,
+    shelf: Shelf,
 }
 
 /// The watch behind the listener.
@@ -72,7 +77,13 @@ pub trait Daemon: Send + Sync {
 impl Web {
     #[must_use]
     pub fn new(board: Arc<Board>, daemon: Arc<dyn Daemon>, flags: ProbeLayer, any_target: bool) -> Self {
-        Self { board, daemon, any_target, flags: Arc::new(flags), asked: Arc::default() }
+        Self { board, daemon, any_target, flags: Arc::new(flags), asked: Arc::default(), shelf: Shelf::default() }
+    }
+
+    /// The same, with what is on record for the page.
+    #[must_use]
+    pub fn with_history(self, archive: Option<Box<dyn Archive>>) -> Self {
+        Self { shelf: Shelf::new(archive), ..self }
     }
 }
 
@@ -83,6 +94,7 @@ pub fn router(web: Web) -> Router {
         .route("/probe", get(probe::probe).layer(middleware::from_fn(guard::same_site)))
         .route("/-/healthy", get(async || "mxprobe is healthy\n"))
         .route("/-/ready", get(ready))
+        .merge(page::routes())
         .route("/-/reload", post(reload).layer(middleware::from_fn(guard::same_site)))
         .fallback(async || (StatusCode::NOT_FOUND, "nothing is here\n"))
         .layer(middleware::map_response(guard::seal))

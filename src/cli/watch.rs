@@ -68,7 +68,7 @@ pub(super) struct WatchFlags {
     /// End each probe after so many rounds
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = args::count::<1_000_000>, help_heading = "Schedule")]
     rounds: Option<u32>,
-    /// Answer over HTTP there: /metrics, /probe, /-/healthy, /-/ready, /-/reload; a bare port is on loopback
+    /// Answer over HTTP there: the status page, /metrics, /probe, /-/healthy, /-/ready, /-/reload; a bare port is on loopback
     #[arg(long, value_name = "[ADDR:]PORT", help_heading = "Output")]
     listen: Option<Listen>,
     #[command(flatten)]

@@ -84,12 +84,12 @@ async fn foresee(watched: &[Watched], means: Means) -> Done {
     super::print(text.as_bytes())
 }
 
-/// Two ways to the history: one for what is found, one for what is to be told.
-fn archives(history: &History) -> Result<Option<[Box<dyn Archive>; 2]>, Failure> {
+/// Three ways to the history: for what is found, for what is to be told, for what is asked.
+fn archives(history: &History) -> Result<Option<[Box<dyn Archive>; 3]>, Failure> {
     let Some(path) = history.file(|name| std::env::var_os(name)).map_err(Failure::config)? else { return Ok(None) };
     let open = || StoreArchive::open(&path)?.frugal().map(|archive| Box::new(archive) as Box<dyn Archive>);
-    let both = open().and_then(|first| Ok([first, open()?]));
-    both.map(Some).map_err(Failure::config)
+    let all = open().and_then(|first| Ok([first, open()?, open()?]));
+    all.map(Some).map_err(Failure::config)
 }
 
 /// A recording goes on where it was: a watch that is started again is the same watch.

@@ -165,6 +165,16 @@ pub trait Archive: Send {
     /// As above.
     fn hours(&mut self, filter: &Filter) -> Result<Vec<Hour>, HistoryError>;
 
+    /// Trials by stretches of so many hours, which begin at multiples of it since 1970; by place, and
+    /// of each place in the order of time. All trials of a place count as tried, and what the filter
+    /// says of stage, code and tag says which failures count as failed. As with [`Archive::hours`]
+    /// these last, and the filter's runs and probes are not looked at.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    fn stretches(&mut self, filter: &Filter, hours: u32) -> Result<Vec<Stretch>, HistoryError>;
+
     /// Forgets some of what is older than is to be kept: no more than takes a moment, for others may
     /// be waiting to write. Where there is more, it is to be called again a moment later.
     ///
@@ -184,7 +194,8 @@ pub struct Filter {
     pub since: Option<Timestamp>,
     /// Before.
     pub until: Option<Timestamp>,
-    /// The domain of the sessions; upper and lower case are one.
+    /// The domain of the sessions; upper and lower case are one. Those of hosts that were given one by
+    /// one have an empty one.
     pub domain: Option<String>,
     pub probe: Option<String>,
     pub source: Option<IpAddr>,
@@ -271,6 +282,19 @@ pub struct Hour {
     /// Whether these sessions count as failed ([`crate::status::failed`]).
     pub failed: bool,
     pub sessions: u64,
+}
+
+/// The trials between one source and one address in a stretch of time.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Stretch {
+    /// When the stretch began.
+    pub at: Timestamp,
+    pub role: Role,
+    pub domain: Option<String>,
+    pub source: Option<IpAddr>,
+    pub address: Option<IpAddr>,
+    pub tried: u64,
+    pub failed: u64,
 }
 
 /// What is kept, and for how long.

@@ -72,7 +72,7 @@ fn fell_silent(silence: &Silence<'_>, target: &Target<'_>) -> Diagnosis {
         "{} answered at first, and then none of {} for {}: {}",
         list(unanswered.iter().map(|l| &l.resolver).collect::<BTreeSet<_>>()),
         plural(d.failed, "question"),
-        list(unanswered.iter().map(|l| host(&l.name)).collect::<BTreeSet<_>>()),
+        list(unanswered.iter().map(|l| shown(l)).collect::<BTreeSet<_>>()),
         errors(unanswered.iter().copied()),
     ));
     if others > 0 {
@@ -89,6 +89,11 @@ fn fell_silent(silence: &Silence<'_>, target: &Target<'_>) -> Diagnosis {
 /// Whether somebody was there: who will not tell of the root still says so.
 fn is_alive(l: &Lookup) -> bool {
     answers(l) || host(&l.name).is_empty() && l.error == Some(LookupError::Refused)
+}
+
+/// The name asked for, to be read.
+fn shown(l: &Lookup) -> String {
+    Some(host(&l.name)).filter(|name| !name.is_empty()).unwrap_or_else(|| ".".to_owned())
 }
 
 /// Whether a name was asked for, and not what an address is called.

@@ -12,9 +12,9 @@ use crate::status::failed;
 /// Sessions that ended in the same way: at one stage, by one kind, with one reply, but for the
 /// addresses, names, times and ids in it.
 #[derive(Debug)]
-pub(super) struct Fault<'a> {
+pub(crate) struct Fault<'a> {
     /// In the order of the plan, never empty.
-    pub(super) sessions: Vec<&'a Session>,
+    pub(crate) sessions: Vec<&'a Session>,
 }
 
 #[derive(Debug, Eq, Hash, PartialEq)]
@@ -30,7 +30,7 @@ struct Likeness<'a> {
 /// The distinct failures of sessions, and what ended sessions as expected other than in
 /// completion; the most frequent first. `local` and `skipped` sessions are among them: what hinders
 /// us is told too.
-pub(super) fn faults<'a>(sessions: impl Iterator<Item = &'a Session>) -> Vec<Fault<'a>> {
+pub(crate) fn faults<'a>(sessions: impl Iterator<Item = &'a Session>) -> Vec<Fault<'a>> {
     let mut faults: Vec<Fault<'a>> = Vec::new();
     let mut places = HashMap::new();
     for session in sessions.filter(|s| s.kind != Kind::Completed) {
@@ -46,30 +46,30 @@ pub(super) fn faults<'a>(sessions: impl Iterator<Item = &'a Session>) -> Vec<Fau
 
 impl<'a> Fault<'a> {
     /// The session that stands for all of them.
-    pub(super) fn first(&self) -> &'a Session {
+    pub(crate) fn first(&self) -> &'a Session {
         self.sessions[0]
     }
 
-    pub(super) fn sources(&self) -> BTreeSet<IpAddr> {
+    pub(crate) fn sources(&self) -> BTreeSet<IpAddr> {
         self.sessions.iter().filter_map(|s| s.source).collect()
     }
 
-    pub(super) fn addresses(&self) -> BTreeSet<IpAddr> {
+    pub(crate) fn addresses(&self) -> BTreeSet<IpAddr> {
         self.sessions.iter().filter_map(|s| s.address).collect()
     }
 
     /// What any of the sessions notes.
-    pub(super) fn notes(&self) -> BTreeSet<&'a str> {
+    pub(crate) fn notes(&self) -> BTreeSet<&'a str> {
         self.sessions.iter().flat_map(|s| s.notes.iter().map(String::as_str)).collect()
     }
 
     /// The distinct replies that nobody asked for.
-    pub(super) fn also(&self) -> BTreeSet<&'a [String]> {
+    pub(crate) fn also(&self) -> BTreeSet<&'a [String]> {
         self.sessions.iter().filter(|s| !s.also.is_empty()).map(|s| &s.also[..]).collect()
     }
 
     /// What happened, in words.
-    pub(super) fn what(&self) -> String {
+    pub(crate) fn what(&self) -> String {
         what(self.first())
     }
 }
@@ -91,7 +91,7 @@ impl<'a> Likeness<'a> {
 }
 
 /// How a session ended: `421 4.7.0 at mail`, `timed out at connect`, `connection refused`.
-pub(super) fn what(session: &Session) -> String {
+pub(crate) fn what(session: &Session) -> String {
     let at = session.stage.map_or_else(String::new, |stage| format!(" at {stage}"));
     let verb = verb(session.kind);
     match (session.kind, session.code, session.enhanced) {
@@ -104,7 +104,7 @@ pub(super) fn what(session: &Session) -> String {
 }
 
 /// The ending kind as one says it.
-pub(super) const fn verb(kind: Kind) -> &'static str {
+pub(crate) const fn verb(kind: Kind) -> &'static str {
     match kind {
         Kind::Completed => "completed",
         Kind::Rejected => "rejected",
@@ -121,11 +121,11 @@ pub(super) const fn verb(kind: Kind) -> &'static str {
 }
 
 /// A kind as it is called out: `SENDER IP BLOCK`.
-pub(super) fn called(kind: DiagnosisKind) -> String {
+pub(crate) fn called(kind: DiagnosisKind) -> String {
     kind.as_str().replace('-', " ").to_uppercase()
 }
 
 /// `1 session`, `2 sessions`.
-pub(super) fn sessions(count: u64) -> String {
+pub(crate) fn sessions(count: u64) -> String {
     if count == 1 { "1 session".to_owned() } else { format!("{count} sessions") }
 }

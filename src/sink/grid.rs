@@ -2,9 +2,9 @@
 //! letters.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use super::recording::Recording;
+use super::recording::{Recording, ranges};
 use crate::judge::statistics::{could_have_missed, wilson};
 use crate::record::{DiagnosisKind, Kind, Role, Session};
 use crate::smtp::reply::Class;
@@ -13,55 +13,55 @@ use crate::status::failed;
 
 /// One target's matrix.
 #[derive(Debug)]
-pub(super) struct Grid {
-    pub(super) rows: Vec<Row>,
-    pub(super) columns: Vec<Column>,
+pub(crate) struct Grid {
+    pub(crate) rows: Vec<Row>,
+    pub(crate) columns: Vec<Column>,
     /// By row, then column.
-    pub(super) cells: Vec<Vec<Cell>>,
+    pub(crate) cells: Vec<Vec<Cell>>,
 }
 
 /// A source, or several whose cells are all alike.
 #[derive(Clone, Debug)]
-pub(super) struct Row {
+pub(crate) struct Row {
     /// Empty where imported evidence does not name any.
-    pub(super) sources: Vec<IpAddr>,
-    pub(super) neutral: bool,
+    pub(crate) sources: Vec<IpAddr>,
+    pub(crate) neutral: bool,
     /// What the source's sessions at controls came to.
-    pub(super) control: Cell,
+    pub(crate) control: Cell,
     /// All cells of the row as one.
-    pub(super) total: Cell,
+    pub(crate) total: Cell,
     /// The ranks of the diagnoses that name the source.
-    pub(super) ranks: BTreeSet<u32>,
+    pub(crate) ranks: BTreeSet<u32>,
 }
 
 /// An address, or several whose cells are all alike.
 #[derive(Clone, Debug)]
-pub(super) struct Column {
-    pub(super) ends: Vec<(IpAddr, u16)>,
+pub(crate) struct Column {
+    pub(crate) ends: Vec<(IpAddr, u16)>,
     /// The exchangers that have these addresses.
-    pub(super) names: BTreeSet<String>,
+    pub(crate) names: BTreeSet<String>,
     /// All cells of the column as one.
-    pub(super) total: Cell,
-    pub(super) ranks: BTreeSet<u32>,
+    pub(crate) total: Cell,
+    pub(crate) ranks: BTreeSet<u32>,
 }
 
 /// What the sessions of a cell came to.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(super) struct Cell {
+pub(crate) struct Cell {
     /// Sessions that say something about the other side.
-    pub(super) tried: u64,
-    pub(super) failed: u64,
+    pub(crate) tried: u64,
+    pub(crate) failed: u64,
     /// Sessions that ended in a rejection that was wanted.
-    pub(super) expected: u64,
-    pub(super) local: u64,
-    pub(super) skipped: u64,
+    pub(crate) expected: u64,
+    pub(crate) local: u64,
+    pub(crate) skipped: u64,
     /// How the failures look, each with its count.
-    pub(super) marks: BTreeMap<Mark, u64>,
+    pub(crate) marks: BTreeMap<Mark, u64>,
 }
 
 /// A failure in two letters: what happened, and where.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(super) struct Mark {
+pub(crate) struct Mark {
     kind: Kind,
     transient: bool,
     stage: Option<Stage>,
@@ -69,7 +69,7 @@ pub(super) struct Mark {
 
 impl Grid {
     /// The matrix of a domain's sessions and counted deliveries.
-    pub(super) fn of(recording: &Recording, domain: Option<&str>) -> Self {
+    pub(crate) fn of(recording: &Recording, domain: Option<&str>) -> Self {
         let mut rows: BTreeMap<(bool, Option<IpAddr>), Row> = BTreeMap::new();
         let mut columns: BTreeMap<(Option<u16>, IpAddr, u16), BTreeSet<String>> = BTreeMap::new();
         let mut preference: BTreeMap<(IpAddr, u16), Option<u16>> = BTreeMap::new();
@@ -124,7 +124,7 @@ impl Grid {
 
     /// The same matrix with rows that are alike drawn as one, then columns likewise. The cells are
     /// those of each group's first, the totals are of all.
-    pub(super) fn collapsed(&self) -> Self {
+    pub(crate) fn collapsed(&self) -> Self {
         let row_groups = alike(self.rows.len(), |r| {
             let row = &self.rows[r];
             let cells: Vec<String> = self.cells[r].iter().map(Cell::symbol).collect();
@@ -161,12 +161,12 @@ impl Grid {
     }
 
     /// All cells as one.
-    pub(super) fn total(&self) -> Cell {
+    pub(crate) fn total(&self) -> Cell {
         total(self.rows.iter().map(|row| &row.total))
     }
 
     /// Every symbol drawn and what it means, the harmless first.
-    pub(super) fn legend(&self) -> Vec<(String, String)> {
+    pub(crate) fn legend(&self) -> Vec<(String, String)> {
         let cells = || self.cells.iter().flatten();
         let drawn = |symbol: &str| cells().any(|cell| cell.symbol() == symbol);
         let plain = [(".", "passed"), ("=", "rejected as expected"), ("-", "our own fault"), ("s", "skipped")];
@@ -221,13 +221,13 @@ impl Cell {
     }
 
     /// The most frequent failure; of equals, the worse.
-    pub(super) fn mark(&self) -> Option<Mark> {
+    pub(crate) fn mark(&self) -> Option<Mark> {
         self.marks.iter().max_by_key(|(mark, count)| (**count, std::cmp::Reverse(**mark))).map(|(mark, _)| *mark)
     }
 
     /// What the failures say of the rate behind them, at 95 %: Wilson's interval, or where there
     /// are none, the bound up to which a fault could have been missed. Empty without sessions.
-    pub(super) fn interval(&self) -> String {
+    pub(crate) fn interval(&self) -> String {
         let percent = |rate: f64| match rate * 100.0 {
             percent if percent < 9.95 => format!("{percent:.1}"),
             percent => format!("{percent:.0}"),
@@ -243,7 +243,7 @@ impl Cell {
     }
 
     /// What is drawn: `.`, `Dm`, `Dm 2/3`, `Dm+ 2/3`; nothing where nothing was planned.
-    pub(super) fn symbol(&self) -> String {
+    pub(crate) fn symbol(&self) -> String {
         match self.mark() {
             None if self.tried > 0 && self.expected > 0 => "=".to_owned(),
             None if self.tried > 0 => ".".to_owned(),
@@ -260,13 +260,13 @@ impl Cell {
 }
 
 impl Mark {
-    pub(super) fn of(session: &Session) -> Self {
+    pub(crate) fn of(session: &Session) -> Self {
         let transient = session.class.or_else(|| session.code.map(crate::smtp::reply::Code::class));
         Self { kind: session.kind, transient: transient == Some(Class::Transient), stage: session.stage }
     }
 
     /// Two letters, or one where the ending says the stage.
-    pub(super) fn symbol(self) -> String {
+    pub(crate) fn symbol(self) -> String {
         let what = match self.kind {
             Kind::Rejected if self.transient => 'D',
             Kind::Rejected => 'R',
@@ -283,7 +283,7 @@ impl Mark {
     }
 
     /// What the symbol means.
-    pub(super) fn meaning(self) -> String {
+    pub(crate) fn meaning(self) -> String {
         let what = match self.kind {
             Kind::Rejected if self.transient => "4xx",
             Kind::Rejected => "5xx",
@@ -338,4 +338,26 @@ fn alike<K: Ord>(count: usize, key: impl Fn(usize) -> K) -> Vec<Vec<usize>> {
         }
     }
     groups
+}
+
+/// `198.51.100.x` and `.21 .22 …` where all addresses are of one /24 and one port.
+pub(crate) fn suffixes(ends: &[(IpAddr, u16)]) -> Option<(String, Vec<String>)> {
+    let mut octets = Vec::new();
+    for &(address, port) in ends {
+        let IpAddr::V4(address) = address else { return None };
+        octets.push((address.octets(), port));
+    }
+    let &([a, b, c, _], port) = octets.first()?;
+    let same = octets.iter().all(|(o, p)| o[..3] == [a, b, c] && *p == port);
+    let port = if port == 25 { String::new() } else { format!(":{port}") };
+    same.then(|| (format!("{a}.{b}.{c}.x{port}"), octets.iter().map(|(o, _)| format!(".{}", o[3])).collect()))
+}
+
+/// Addresses, with their port where it is not 25.
+pub(crate) fn shown(ends: &[(IpAddr, u16)]) -> String {
+    if ends.iter().all(|(_, port)| *port == 25) {
+        return ranges(ends.iter().map(|(address, _)| *address));
+    }
+    let ends: Vec<_> = ends.iter().map(|&end| SocketAddr::from(end).to_string()).collect();
+    ends.join(", ")
 }

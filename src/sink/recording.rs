@@ -10,33 +10,33 @@ use crate::status::Tally;
 
 /// The lines of a recording, each kind in order.
 #[derive(Debug, Default)]
-pub(super) struct Recording {
-    pub(super) runs: Vec<Run>,
-    pub(super) lookups: Vec<Lookup>,
-    pub(super) checks: Vec<Check>,
+pub(crate) struct Recording {
+    pub(crate) runs: Vec<Run>,
+    pub(crate) lookups: Vec<Lookup>,
+    pub(crate) checks: Vec<Check>,
     /// As sessions that were skipped.
-    pub(super) planned: Vec<Session>,
-    pub(super) sessions: Vec<Session>,
-    pub(super) passed: Vec<Passed>,
-    pub(super) reports: Vec<Report>,
-    pub(super) reproductions: Vec<Reproduction>,
-    pub(super) diagnoses: Vec<Diagnosis>,
+    pub(crate) planned: Vec<Session>,
+    pub(crate) sessions: Vec<Session>,
+    pub(crate) passed: Vec<Passed>,
+    pub(crate) reports: Vec<Report>,
+    pub(crate) reproductions: Vec<Reproduction>,
+    pub(crate) diagnoses: Vec<Diagnosis>,
     /// Per target: a verdict for each source, then the whole.
-    pub(super) gates: Vec<Gate>,
-    pub(super) summary: Option<Summary>,
+    pub(crate) gates: Vec<Gate>,
+    pub(crate) summary: Option<Summary>,
 }
 
 /// An exchanger of a target and the addresses it is known to have.
 #[derive(Debug, Eq, PartialEq)]
-pub(super) struct Exchanger<'a> {
-    pub(super) preference: Option<u16>,
+pub(crate) struct Exchanger<'a> {
+    pub(crate) preference: Option<u16>,
     /// None: an address was given, not a name.
-    pub(super) name: Option<&'a str>,
-    pub(super) addresses: BTreeSet<IpAddr>,
+    pub(crate) name: Option<&'a str>,
+    pub(crate) addresses: BTreeSet<IpAddr>,
 }
 
 impl Recording {
-    pub(super) fn add(&mut self, line: &Line) {
+    pub(crate) fn add(&mut self, line: &Line) {
         match line {
             Line::Run(run) => self.runs.push(run.clone()),
             Line::Lookup(lookup) => self.lookups.push(lookup.clone()),
@@ -56,19 +56,19 @@ impl Recording {
 
     /// Puts sessions into the order of the plan: they come in the order in which they end, which
     /// is another in each run.
-    pub(super) fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         self.sessions.sort_by(|a, b| (&a.run, a.seq).cmp(&(&b.run, b.seq)));
         self.planned.sort_by_key(|session| session.seq);
         self.diagnoses.sort_by(|a, b| (&a.run, a.rank).cmp(&(&b.run, b.rank)));
     }
 
     /// The counts of all sessions.
-    pub(super) fn tally(&self) -> Tally {
+    pub(crate) fn tally(&self) -> Tally {
         self.sessions.iter().collect()
     }
 
     /// The domains probed, in order; `None` stands for hosts given by hand.
-    pub(super) fn domains(&self) -> Vec<Option<&str>> {
+    pub(crate) fn domains(&self) -> Vec<Option<&str>> {
         let mut domains = Vec::new();
         let named = self.opened().filter(|s| s.role != Role::Control).map(|s| s.domain.as_deref());
         for domain in named.chain(self.passed.iter().map(|p| p.domain.as_deref())) {
@@ -85,18 +85,18 @@ impl Recording {
     }
 
     /// A domain's sessions, own and neutral ones.
-    pub(super) fn at<'a>(&'a self, domain: Option<&'a str>) -> impl Iterator<Item = &'a Session> + Clone {
+    pub(crate) fn at<'a>(&'a self, domain: Option<&'a str>) -> impl Iterator<Item = &'a Session> + Clone {
         self.sessions.iter().filter(move |s| s.role != Role::Control && s.domain.as_deref() == domain)
     }
 
     /// The domains that served as controls.
-    pub(super) fn controls(&self) -> BTreeSet<&str> {
+    pub(crate) fn controls(&self) -> BTreeSet<&str> {
         let controls = self.opened().filter(|s| s.role == Role::Control);
         controls.filter_map(|s| s.domain.as_deref().or(s.mx.as_deref())).collect()
     }
 
     /// The addresses probed from, own and neutral ones.
-    pub(super) fn sources(&self, neutral: bool) -> BTreeSet<IpAddr> {
+    pub(crate) fn sources(&self, neutral: bool) -> BTreeSet<IpAddr> {
         let is_neutral: BTreeSet<_> =
             self.opened().filter(|s| s.role == Role::Neutral).filter_map(|s| s.source).collect();
         if neutral {
@@ -108,7 +108,7 @@ impl Recording {
 
     /// A domain's exchangers in order of preference, as far as lookups or sessions name them. One
     /// that has no address is among them.
-    pub(super) fn exchangers<'a>(&'a self, domain: Option<&'a str>) -> Vec<Exchanger<'a>> {
+    pub(crate) fn exchangers<'a>(&'a self, domain: Option<&'a str>) -> Vec<Exchanger<'a>> {
         let mut found: BTreeMap<(Option<u16>, Option<&str>), BTreeSet<IpAddr>> = BTreeMap::new();
         let named = self.opened().filter(|s| s.role != Role::Control && s.domain.as_deref() == domain);
         for session in named.filter(|s| s.mx.is_some() || s.address.is_some()) {
@@ -132,17 +132,17 @@ impl Recording {
     }
 
     /// Whether the domain says that it takes no mail (RFC 7505).
-    pub(super) fn null_mx(&self, domain: Option<&str>) -> bool {
+    pub(crate) fn null_mx(&self, domain: Option<&str>) -> bool {
         self.answers(domain, "MX").any(|answer| answer.split_once(' ').is_some_and(|(_, name)| name == "."))
     }
 
     /// Whether sessions of the variants that pair others are among them.
-    pub(super) fn has_pairs(&self) -> bool {
+    pub(crate) fn has_pairs(&self) -> bool {
         self.sessions.iter().any(|s| s.variant != Variant::Plain)
     }
 
     /// Whether a name was asked for in vain.
-    pub(super) fn unresolved(&self, name: &str) -> bool {
+    pub(crate) fn unresolved(&self, name: &str) -> bool {
         let lookup = self.lookups.iter().any(|l| same_name(&l.name, name) && l.error.is_some());
         lookup || self.sessions.iter().any(|s| s.kind == Kind::DnsFailed && s.mx.as_deref() == Some(name))
     }
@@ -161,7 +161,7 @@ fn same_name(a: &str, b: &str) -> bool {
 
 /// Addresses in few words: `192.0.2.10-13, .20, 2001:db8::1`; what starts with a dot shares all
 /// before it with its predecessor.
-pub(super) fn ranges(addresses: impl IntoIterator<Item = IpAddr>) -> String {
+pub(crate) fn ranges(addresses: impl IntoIterator<Item = IpAddr>) -> String {
     let mut sorted: Vec<IpAddr> = addresses.into_iter().collect();
     sorted.sort_unstable();
     sorted.dedup();

@@ -112,7 +112,7 @@ impl Keeper {
             }
             let mut tracker = Tracker::new(watched.probe.target.names().join(", "), rule);
             if let Some(archive) = self.owed.archive() {
-                match resume::resume(archive, &name, &mut tracker) {
+                match resume::resume(archive, &name, &mut tracker, &self.board) {
                     Ok(known) => known.into_iter().for_each(|(key, number)| self.owed.is_known(&name, key, number)),
                     Err(error) => self.log.tell(&format!("{error}; {name} begins without its past")),
                 }
@@ -260,6 +260,9 @@ impl Keeper {
                 update.incident.id = self.owed.number(&probe, update.key);
                 if let Some(kept) = self.probes.get_mut(&probe) {
                     kept.tracker.number(update.key, update.incident.id);
+                    // The page links to it by its number.
+                    let open = kept.tracker.incidents().map(|(_, incident)| incident.clone()).collect();
+                    self.board.incidents(&probe, open);
                 }
                 for event in update.events() {
                     self.log.say(now, &probe, &log::event(&update.incident, event));

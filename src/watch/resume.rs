@@ -6,6 +6,7 @@ use crate::history::HistoryError;
 use crate::history::archive::{Archive, Filter};
 use crate::incident::{Round, Tracker};
 use crate::record::Line;
+use crate::web::Board;
 
 /// So many rounds are remembered: more than any rule asks for that is not about an open incident.
 const ROUNDS: usize = 40;
@@ -13,11 +14,12 @@ const ROUNDS: usize = 40;
 /// Of an incident that lasts longer only this much is judged again.
 const LONGEST: SignedDuration = SignedDuration::from_hours(7 * 24);
 
-/// Gives a probe's tracker its past back, and says which keys the open incidents have.
+/// Gives a probe's tracker and the board their past back, and says which keys the open incidents have.
 pub(super) fn resume(
     archive: &mut dyn Archive,
     probe: &str,
     tracker: &mut Tracker,
+    board: &Board,
 ) -> Result<Vec<(u64, u64)>, HistoryError> {
     let of_probe = Filter { probe: Some(probe.to_owned()), ..Filter::default() };
     // The newest come first, and the oldest was opened first.
@@ -38,6 +40,7 @@ pub(super) fn resume(
         let over = matches!(line, Line::Summary(_));
         round.push(line);
         if over {
+            board.remember(probe, &round);
             tracker.remember(Round { at: ended(&round), lines: &round });
         }
         true

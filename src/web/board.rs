@@ -8,10 +8,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::probe::Probe;
-use crate::record::{Incident, Kind, Line};
+use crate::record::{Diagnosis, Incident, Kind, Line, Session};
 use crate::sink::metrics::{self, Exposition, PROBE};
 use crate::sink::prometheus::{self, Round};
 use crate::words::words;
+
+mod latest;
+
+use latest::Latest;
 
 /// At most so many cells are exposed, of all probes together: what a Prometheus stores is a series
 /// for each of their samples.
@@ -43,6 +47,27 @@ struct Watched {
     missed: u64,
     endings: BTreeMap<(String, Kind), u64>,
     incidents: Vec<Incident>,
+    latest: Latest,
+    /// Of the last round.
+    diagnoses: Vec<Diagnosis>,
+}
+
+/// What the page shows of a probe.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    /// The domain; the hosts in its place.
+    pub(super) target: String,
+    /// The domain of its sessions.
+    pub(super) domain: Option<String>,
+    /// When the last round was over.
+    pub(super) ended: Option<Timestamp>,
+    pub(super) next: Option<Timestamp>,
+    /// The incidents that last.
+    pub(super) incidents: Vec<Incident>,
+    /// Those of the last round.
+    pub(super) diagnoses: Vec<Diagnosis>,
+    /// How every cell went when it was last tried.
+    pub(super) sessions: Vec<Arc<Session>>,
 }
 
 /// How many sessions may still start at a provider.
@@ -91,6 +116,7 @@ impl Board {
     /// A round of a probe: all its lines, when it ended and how long it took.
     pub fn round(&self, probe: &str, lines: &[Line], ended: Timestamp, took: Duration) {
         let round = prometheus::round(probe, lines, MOST_CELLS);
+        self.remember(probe, lines);
         self.with(probe, |watched| {
             watched.round = round;
             (watched.ended, watched.took) = (Some(ended), Some(took));
@@ -101,6 +127,20 @@ impl Board {
                     *watched.endings.entry((target, session.kind)).or_default() += 1;
                 }
             }
+        });
+    }
+
+    /// A round of a probe from before this watch.
+    pub fn remember(&self, probe: &str, lines: &[Line]) {
+        let diagnoses = lines.iter().filter_map(|line| match line {
+            Line::Diagnosis(diagnosis) => Some(Diagnosis::clone(diagnosis)),
+            _ => None,
+        });
+        let mut diagnoses: Vec<_> = diagnoses.collect();
+        diagnoses.sort_by_key(|diagnosis| diagnosis.rank);
+        self.with(probe, |watched| {
+            watched.latest.hear(lines);
+            watched.diagnoses = diagnoses;
         });
     }
 
@@ -157,6 +197,26 @@ impl Board {
         self.state().probes.values().any(|watched| watched.probe.target.names().iter().any(|name| name == target))
     }
 
+    /// Every probe as the page shows it.
+    pub(super) fn seen(&self) -> Vec<Seen> {
+        let state = self.state();
+        let seen = |watched: &Watched| Seen {
+            target: watched.probe.target.names().join(", "),
+            domain: watched.probe.target.domain.as_ref().map(ToString::to_string),
+            ended: watched.ended,
+            next: watched.next,
+            incidents: watched.incidents.clone(),
+            diagnoses: watched.diagnoses.clone(),
+            sessions: watched.latest.sessions(),
+        };
+        state.probes.values().map(seen).collect()
+    }
+
+    /// A session that is among the latest of a cell.
+    pub(super) fn session(&self, run: &str, seq: u64) -> Option<Arc<Session>> {
+        self.state().probes.values().find_map(|watched| watched.latest.session(run, seq))
+    }
+
     /// Everything as metrics.
     #[must_use]
     pub fn expose(&self, now: Timestamp) -> Exposition {
@@ -210,6 +270,8 @@ impl Watched {
             missed: 0,
             endings: BTreeMap::new(),
             incidents: Vec::new(),
+            latest: Latest::default(),
+            diagnoses: Vec::new(),
         }
     }
 

@@ -23,6 +23,11 @@ impl Where {
         if self.conditions.is_empty() { String::new() } else { format!("WHERE {}", self.conditions.join(" AND ")) }
     }
 
+    /// The conditions alone; there must be one.
+    pub(super) fn condition(&self) -> String {
+        self.conditions.join(" AND ")
+    }
+
     /// `LIMIT …`, with its value.
     pub(super) fn limit(&mut self, limit: Option<usize>) -> &'static str {
         self.values.push(limit.and_then(|limit| i64::try_from(limit).ok()).unwrap_or(-1).into());
@@ -89,6 +94,14 @@ pub(super) fn of_hours(filter: &Filter) -> Where {
     if let Some(until) = filter.until {
         all.and("h.at * 3600000 < ?", [until.as_millisecond().into()]);
     }
+    all
+}
+
+/// Outcomes, as `o`, that are failures and the filter wants.
+pub(super) fn of_failures(filter: &Filter) -> Where {
+    let mut all = Where::default();
+    all.and("o.failed", []);
+    outcomes(&mut all, "o.id", filter);
     all
 }
 

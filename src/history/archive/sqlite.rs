@@ -8,7 +8,8 @@ use rusqlite::{Connection, Transaction};
 use super::super::{Fault, HistoryError, Store};
 use super::text::Texts;
 use super::{
-    Archive, Filter, Forgotten, Hour, NewNotice, Notice, Retention, RunOnRecord, hours, incidents, keep, read, retain,
+    Archive, Filter, Forgotten, Hour, NewNotice, Notice, Retention, RunOnRecord, Stretch, hours, incidents, keep, read,
+    retain,
 };
 use crate::record::{Diagnosis, Incident, Line, Session};
 
@@ -178,6 +179,10 @@ impl Archive for StoreArchive {
 
     fn hours(&mut self, filter: &Filter) -> Result<Vec<Hour>, HistoryError> {
         self.read(|db| hours::hours(db, filter))
+    }
+
+    fn stretches(&mut self, filter: &Filter, hours: u32) -> Result<Vec<Stretch>, HistoryError> {
+        self.read(|db| hours::stretches(db, filter, hours))
     }
 
     fn retain(&mut self, now: Timestamp, retention: &Retention) -> Result<Forgotten, HistoryError> {

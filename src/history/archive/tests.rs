@@ -8,12 +8,12 @@ use super::*;
 use crate::history::Store;
 use crate::ledger::later;
 
-struct World {
+pub(super) struct World {
     directory: tempfile::TempDir,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { directory: tempfile::tempdir().unwrap() }
     }
 
@@ -21,7 +21,7 @@ impl World {
         self.directory.path().join("history.sqlite")
     }
 
-    fn open(&self) -> StoreArchive {
+    pub(super) fn open(&self) -> StoreArchive {
         StoreArchive::open(&self.path()).unwrap()
     }
 
@@ -31,7 +31,7 @@ impl World {
     }
 }
 
-fn at(minutes: u64) -> Timestamp {
+pub(super) fn at(minutes: u64) -> Timestamp {
     later("2026-11-24T10:00:00Z".parse().unwrap(), Duration::from_mins(minutes))
 }
 
@@ -75,7 +75,7 @@ fn summary(run: &str) -> Line {
 }
 
 /// A round of eight sessions, which began then.
-fn round(run: &str, minutes: u64) -> Vec<Line> {
+pub(super) fn round(run: &str, minutes: u64) -> Vec<Line> {
     let sessions = (1..=8).map(|seq| session(run, seq, minutes));
     let end = [diagnosis(run, DiagnosisKind::SenderIpBlock), summary(run)];
     std::iter::once(head(run, minutes)).chain(sessions).chain(end).collect()

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use anstyle::Style;
 
 use super::paper::{BAD, BOLD, DIM, GOOD, PLAIN, Paper, Piece, WARN, piece};
-use crate::sink::grid::{Cell, Column, Grid, Row};
+use crate::sink::grid::{Cell, Column, Grid, Row, shown, suffixes};
 use crate::sink::recording::{Recording, ranges};
 use crate::status::failed;
 
@@ -196,26 +196,4 @@ fn column_names(columns: &[Column], width: usize) -> (String, Vec<String>, Vec<(
         (head.clone(), format!("{}{many} {}", shown(&column.ends), names.join(", ")))
     });
     (String::new(), heads.clone(), key.collect())
-}
-
-/// `198.51.100.x` and `.21 .22 …` where all addresses are of one /24 and one port.
-fn suffixes(ends: &[(IpAddr, u16)]) -> Option<(String, Vec<String>)> {
-    let mut octets = Vec::new();
-    for &(address, port) in ends {
-        let IpAddr::V4(address) = address else { return None };
-        octets.push((address.octets(), port));
-    }
-    let &([a, b, c, _], port) = octets.first()?;
-    let same = octets.iter().all(|(o, p)| o[..3] == [a, b, c] && *p == port);
-    let port = if port == 25 { String::new() } else { format!(":{port}") };
-    same.then(|| (format!("{a}.{b}.{c}.x{port}"), octets.iter().map(|(o, _)| format!(".{}", o[3])).collect()))
-}
-
-/// Addresses, with their port where it is not 25.
-fn shown(ends: &[(IpAddr, u16)]) -> String {
-    if ends.iter().all(|(_, port)| *port == 25) {
-        return ranges(ends.iter().map(|(address, _)| *address));
-    }
-    let ends: Vec<_> = ends.iter().map(|&end| SocketAddr::from(end).to_string()).collect();
-    ends.join(", ")
 }

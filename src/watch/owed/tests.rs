@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::history::HistoryError;
-use crate::history::archive::{Filter, Forgotten, Hour, Notice, Retention, RunOnRecord, StoreArchive};
+use crate::history::archive::{Filter, Forgotten, Hour, Notice, Retention, RunOnRecord, StoreArchive, Stretch};
 use crate::record::{Diagnosis, Session, Summary};
 
 /// What a history that can be out of order was given.
@@ -93,6 +93,9 @@ impl Archive for Fickle {
         unimplemented!()
     }
     fn hours(&mut self, _: &Filter) -> Result<Vec<Hour>, HistoryError> {
+        unimplemented!()
+    }
+    fn stretches(&mut self, _: &Filter, _: u32) -> Result<Vec<Stretch>, HistoryError> {
         unimplemented!()
     }
     fn retain(&mut self, _: Timestamp, _: &Retention) -> Result<Forgotten, HistoryError> {
