@@ -71,14 +71,45 @@ struct Limits {
 }
 
 impl Limits {
-    /// The least time in which the sessions can be fitted, if nothing but the provider takes any: all
-    /// its waits, over as many sessions at once as the tighter of the two limits lets be. What is
-    /// beside the matrix is dealt to the addresses in turn.
+    /// The least time in which the sessions can be fitted, if nothing but the provider takes any: what
+    /// an address has, over as many at once as it takes, or all of it, over as many as the provider
+    /// takes. What is beside the matrix is dealt to the addresses in turn.
     fn ideal(&self, send: bool) -> Duration {
-        // banner, EHLO, MAIL, QUIT; with a message also RCPT, DATA and the dot
-        let waits = (SOURCES * ADDRESSES + SOURCES) * 4 + if send { 2 * SOURCES * 7 } else { 0 };
-        DELAY * waits / (self.per_address * ADDRESSES).min(self.per_provider)
+        let messages = if send { 2 * SOURCES } else { 0 };
+        let plain = SOURCES * ADDRESSES + SOURCES;
+        let at_address = least(self.per_address, plain / ADDRESSES, messages / ADDRESSES);
+        DELAY * at_address.max(least(self.per_provider, plain, messages))
     }
+}
+
+/// Waits of a session up to MAIL (banner, EHLO, MAIL, QUIT), and of one with a message.
+const PLAIN: u32 = 4;
+const MESSAGE: u32 = 7;
+
+/// The least number of waits in which so many sessions of each kind can be held, so many at once.
+fn least(at_once: u32, plain: u32, messages: u32) -> u32 {
+    let all = plain * PLAIN + messages * MESSAGE;
+    (all.div_ceil(at_once)..all).find(|&waits| holds(at_once, messages, waits) >= Some(plain)).unwrap_or(all)
+}
+
+/// How many plain sessions find room beside these messages within so many waits.
+fn holds(at_once: u32, messages: u32, waits: u32) -> Option<u32> {
+    // The most plain sessions, by how many messages have been placed.
+    let mut most = vec![None; messages as usize + 1];
+    most[0] = Some(0);
+    for _ in 0..at_once {
+        let mut next = vec![None; most.len()];
+        for (placed, plain) in most.iter().enumerate() {
+            let Some(plain) = plain else { continue };
+            for here in 0..=(waits / MESSAGE).min(messages - u32::try_from(placed).unwrap_or(messages)) {
+                let room = (waits - here * MESSAGE) / PLAIN;
+                let slot = &mut next[placed + here as usize];
+                *slot = (*slot).max(Some(plain + room));
+            }
+        }
+        most = next;
+    }
+    most.last().copied().flatten()
 }
 
 /// A simulated provider that is up; dropping it ends its process.
