@@ -1,6 +1,7 @@
 //! JSON lines: each line as it comes, written and flushed at once, so that a run that is cut short
 //! leaves everything that it had found.
 
+use std::fmt::Write as _;
 use std::io;
 
 use super::Sink;
@@ -43,7 +44,8 @@ fn spelled(text: String) -> String {
     let mut out = String::with_capacity(text.len() + 16);
     for c in text.chars() {
         match c {
-            c if acts(c) => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            // A String takes everything that is written to it.
+            c if acts(c) => _ = write!(out, "\\u{:04x}", u32::from(c)),
             c => out.push(c),
         }
     }
