@@ -59,7 +59,9 @@ pub fn judge(bytes: &[u8]) {
 /// What the judge makes of these lines, if it is what its rules allow.
 pub(super) fn judged(lines: &[Line]) {
     let mut evidence = Evidence::new();
-    lines.iter().for_each(|line| evidence.add(line.clone()));
+    for line in lines {
+        evidence.add(line.clone());
+    }
     keeps_its_rules(&evidence);
 }
 

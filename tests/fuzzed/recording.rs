@@ -54,7 +54,9 @@ pub fn recording(bytes: &[u8]) {
 fn shown(format: Format, lines: &[Line]) -> String {
     let out = Shared::default();
     let mut sink = open(format, out.clone(), Look::default());
-    lines.iter().for_each(|line| sink.line(line).unwrap());
+    for line in lines {
+        sink.line(line).unwrap();
+    }
     sink.finish().unwrap();
     drop(sink);
     String::from_utf8(std::mem::take(&mut out.0.lock().unwrap())).unwrap()
