@@ -21,7 +21,7 @@ use crate::alert::{Audience, Courier, Delivery, deliver};
 use crate::catalog::Catalog;
 use crate::dns::{Anchors, Dns};
 use crate::drive::turned;
-use crate::history::archive::Archive;
+use crate::history::archive::{Archive, Retention};
 use crate::ledger::{Shared, later};
 use crate::probe::alert::Alert;
 use crate::probe::layer::ProbeLayer;
@@ -74,6 +74,7 @@ pub struct Config {
     pub web: Option<(Listener, ProbeLayer, bool)>,
     /// Each probe ends after so many rounds, and the watch with the last of them.
     pub rounds: Option<u64>,
+    pub retention: Retention,
 }
 
 /// What every round is run with.
@@ -130,7 +131,7 @@ pub async fn watch(
     stop: Arc<watch::Sender<bool>>,
     cancel: watch::Receiver<bool>,
 ) -> Result<(), String> {
-    let Config { watched, reread, means, archives, courier, log, web, rounds } = config;
+    let Config { watched, reread, means, archives, courier, log, web, rounds, retention } = config;
     let means = Arc::new(means);
     let forecast = Forecast::of(&watched, &means).await?;
     forecast.notes.iter().for_each(|note| log.tell(note));
@@ -154,7 +155,8 @@ pub async fn watch(
         loops: BTreeMap::new(),
         tasks: JoinSet::new(),
     };
-    let mut keeper = Keeper::new(archive, log.clone(), Arc::clone(&board), Arc::clone(&means), tell_audience);
+    let mut keeper =
+        Keeper::new(archive, retention, log.clone(), Arc::clone(&board), Arc::clone(&means), tell_audience);
     keeper.watch(watched.iter().cloned().map(Arc::new).collect(), forecast.takes);
     let keeping = tokio::spawn(keeper.keep(messages, pulse.clone(), stop));
     let (over, ended) = watch::channel(false);

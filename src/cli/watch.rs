@@ -10,6 +10,7 @@ use super::run::{ProbingFlags, settle};
 use super::target::Target;
 use super::usage::Usage;
 use crate::duration;
+use crate::history::archive::Retention;
 use crate::probe::Schedule;
 use crate::probe::layer::ProbeLayer;
 use crate::schedule::When;
@@ -27,6 +28,8 @@ pub struct WatchArgs {
     pub listen: Option<Listen>,
     /// Each probe ends after so many rounds.
     pub rounds: Option<u32>,
+    /// How long the history keeps what.
+    pub retention: Retention,
 }
 
 /// The targets as they were given, with all that the flags say of them.
@@ -71,8 +74,19 @@ pub(super) struct WatchFlags {
     /// Answer over HTTP there: the status page, /metrics, /probe, /-/healthy, /-/ready, /-/reload; a bare port is on loopback
     #[arg(long, value_name = "[ADDR:]PORT", help_heading = "Output")]
     listen: Option<Listen>,
+    /// How long the history keeps sessions, a day at least; counts by the hour and incidents stay for ever [default: 90d]
+    #[arg(long, value_name = "TIME", value_parser = keep, help_heading = "Output")]
+    keep: Option<Duration>,
     #[command(flatten)]
     probing: ProbingFlags,
+}
+
+/// How long sessions are kept.
+fn keep(text: &str) -> Result<Duration, String> {
+    match duration::parse(text) {
+        Ok(time) if time < Duration::from_hours(24) => Err(format!("{text:?}: wanted a day (1d) at least")),
+        parsed => parsed.map_err(|e| e.to_string()),
+    }
 }
 
 /// A watch goes on for ever: it has no output that is written when all is over.
@@ -88,7 +102,7 @@ impl WatchFlags {
     /// A target that is unreadable or given twice, settings that cannot go together, or an output
     /// that a watch does not have.
     pub(super) fn read(self) -> Result<WatchArgs, Usage> {
-        let Self { targets, every, jitter, rounds, listen, probing } = self;
+        let Self { targets, every, jitter, rounds, listen, keep, probing } = self;
         let targets = Targets { words: targets, flags: probing.layer()?, every, jitter };
         let watched = targets.read()?;
         let options = probing.options();
@@ -102,7 +116,8 @@ impl WatchFlags {
                 "--history none with [alert] in {name}: wanted a history, which keeps what is to be told until it is"
             )));
         }
-        Ok(WatchArgs { watched, targets, options, listen, rounds })
+        let retention = keep.map_or_else(Retention::default, |sessions| Retention { sessions });
+        Ok(WatchArgs { watched, targets, options, listen, rounds, retention })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -26,7 +27,7 @@ use crate::web::Listener;
 use crate::wire::Trust;
 
 pub(super) fn watch(args: WatchArgs) -> Done {
-    let WatchArgs { watched, targets, options, listen, rounds } = args;
+    let WatchArgs { watched, targets, options, listen, rounds, retention } = args;
     let anchors = options.trust_anchor.as_deref().map(Anchors::from_file).transpose();
     let means = Means {
         dns: options.dns.clone(),
@@ -43,7 +44,7 @@ pub(super) fn watch(args: WatchArgs) -> Done {
     let archives = archives(&options.history)?;
     let record = options.record.as_deref().map(record).transpose()?;
     let log = Log::new(Box::new(io::stdout()), Box::new(io::stderr()), options.output.format == Format::Jsonl, record);
-    let courier = Courier { trust: means.trust.clone(), name: host_name(), page: None, pace: Pace::default() };
+    let mut courier = Courier { trust: means.trust.clone(), name: host_name(), page: None, pace: Pace::default() };
     let flags = targets.flags.clone();
     runtime()?.block_on(async {
         let web = match listen {
@@ -51,6 +52,7 @@ pub(super) fn watch(args: WatchArgs) -> Done {
                 let listener = Listener::open(listen).await.map_err(Failure::config)?;
                 if let Ok(address) = listener.address() {
                     log.tell(&format!("listening on http://{address}"));
+                    courier.page = Some(page(address));
                 }
                 if !listen.is_loopback() {
                     log.tell("others can ask there, and nobody has to say who they are: /-/reload too");
@@ -64,7 +66,7 @@ pub(super) fn watch(args: WatchArgs) -> Done {
         let stop = Arc::new(stop);
         stop_on_signals(Arc::clone(&stop), "open sessions say QUIT")?;
         let rounds = rounds.map(u64::from);
-        let config = Config { watched, reread, means, archives, courier, log, web, rounds };
+        let config = Config { watched, reread, means, archives, courier, log, web, rounds, retention };
         crate::watch::watch(config, stop, cancel).await.map_err(Failure::config)?;
         Ok(0)
     })
@@ -98,6 +100,15 @@ fn record(path: &Path) -> Result<(String, Box<dyn io::Write + Send>), Failure> {
     let file = OpenOptions::new().append(true).create(true).open(path);
     let file = file.and_then(|mut file| file.flush().map(|()| file));
     file.map_err(|e| Failure::config(format!("--record {name}: {e}"))).map(|file| (name, Box::new(file) as _))
+}
+
+/// Where the status page is to be found.
+fn page(address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        format!("http://{}:{}/", host_name(), address.port())
+    } else {
+        format!("http://{address}/")
+    }
 }
 
 /// Whose alerts they are.

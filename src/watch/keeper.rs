@@ -53,6 +53,7 @@ const RETAIN: Duration = Duration::from_hours(6);
 
 pub(super) struct Keeper {
     owed: Owed,
+    retention: Retention,
     log: Log,
     board: Arc<Board>,
     means: Arc<Means>,
@@ -85,6 +86,7 @@ enum Said {
 impl Keeper {
     pub(super) fn new(
         archive: Option<Box<dyn Archive>>,
+        retention: Retention,
         log: Log,
         board: Arc<Board>,
         means: Arc<Means>,
@@ -92,7 +94,7 @@ impl Keeper {
     ) -> Self {
         let owed = Owed::new(archive, log.clone());
         let retain = Instant::now() + RETAIN / 6;
-        Self { owed, log, board, means, audience, probes: BTreeMap::new(), takes: Vec::new(), retain }
+        Self { owed, retention, log, board, means, audience, probes: BTreeMap::new(), takes: Vec::new(), retain }
     }
 
     /// Takes over these probes, each with its past.
@@ -318,7 +320,7 @@ impl Keeper {
     /// Forgets what is older than is to be kept, a piece at a time.
     fn forget(&mut self) {
         let Some(archive) = self.owed.archive() else { return };
-        let more = match archive.retain(Timestamp::now(), &Retention::default()) {
+        let more = match archive.retain(Timestamp::now(), &self.retention) {
             Ok(forgotten) => forgotten.more,
             Err(error) => {
                 self.log.tell(&format!("{error}; what is old is forgotten later"));
