@@ -5,7 +5,7 @@
 //! stands in the way until it is known to be sound, and says so.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use jiff::Timestamp;
 
@@ -42,7 +42,7 @@ pub fn verdicts(ground: &Ground<'_>) -> Vec<Gate> {
     let mut gates: Vec<Gate> =
         sources.map(|(&source, obstacles)| Gate { source: Some(source), ..verdict(obstacles) }).collect();
     let common = found.iter().flatten().find(|obstacle| obstacle.common);
-    gates.push(whole(&gates, common, ground.settings));
+    gates.push(if gates.is_empty() { nobody(ground) } else { whole(&gates, common, ground.settings) });
     for gate in &mut gates {
         gate.domain = ground.domain.map(str::to_owned);
     }
@@ -72,6 +72,14 @@ pub fn pool(gates: &[Gate]) -> Vec<IpAddr> {
     let stuck: BTreeSet<IpAddr> = of(false).collect();
     let free: BTreeSet<IpAddr> = of(true).filter(|source| !stuck.contains(source)).collect();
     free.into_iter().collect()
+}
+
+/// The whole where no source is known, because nothing was found to send to: what stands in the way
+/// of all is known nonetheless, and the rest could not be found out.
+fn nobody(ground: &Ground<'_>) -> Gate {
+    let obstacles = obstacle::of(ground, IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let wanted = ground.settings.min_go.unwrap_or(1).max(1);
+    Gate { go: Some(0), wanted: Some(wanted), warn: ground.settings.warn.clone(), ..verdict(&obstacles) }
 }
 
 /// So many of a source's obstacles are named.

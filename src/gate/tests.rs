@@ -113,7 +113,7 @@ fn a_verdict_follows_from_what_was_found() {
         ),
         (2, None, 0.05, "1 at 1 timed-out\n2 spf unknown", "1 hold 15; 2 hold?; whole hold?", 3),
         (2, Some(3), 0.05, "1 at 1 completed\n2 at 1 completed", "1 go; 2 go; whole no-go", 1),
-        (0, None, 0.05, "", "whole no-go", 1),
+        (0, None, 0.05, "", "whole hold?", 3),
     ] {
         let settings = probe::Gate { min_go, max_transient: share, warn: vec![CheckName::Dnsbl] };
         assert_eq!(judged(sources, &settings, lines), (want.to_owned(), status), "{lines}");
