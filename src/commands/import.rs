@@ -35,7 +35,7 @@ pub(super) fn import(args: &ImportArgs) -> Done {
             }
             let drawn = args.format == Format::Jsonl || seq <= DRAWN || !matches!(line, Line::Session(_));
             if drawn && outcome.is_ok() {
-                outcome = sink.line(&line);
+                outcome = sink.line(&line).and_then(|()| sink.flush());
             }
             evidence.add(line);
         };
