@@ -181,12 +181,17 @@ impl Running {
     /// Waits for its end, which must be that of a run whose every session completed. The CPU time that it used.
     fn ended(&mut self) -> io::Result<Duration> {
         let process = self.0.id();
-        // What it used is to be read while it is ended and not yet waited for.
-        let ended = |stat: String| stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" Z"));
-        while !ended(std::fs::read_to_string(format!("/proc/{process}/stat"))?) {
+        // What it used can be read until it is waited for, and is all there once it has ended.
+        let cpu = loop {
+            let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+            // The name, which may have anything in it, ends with the last bracket; the state follows.
+            let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+            if let ["Z", _, _, _, _, _, _, _, _, _, _, user, system, ..] = fields[..] {
+                let ticks = |word: &str| word.parse::<u64>().map_err(io::Error::other);
+                break Duration::from_millis(10 * (ticks(user)? + ticks(system)?));
+            }
             std::thread::sleep(Duration::from_millis(1));
-        }
-        let cpu = memory::cpu(process)?;
+        };
         let status = self.0.wait()?;
         if status.success() { Ok(cpu) } else { Err(io::Error::other(format!("mxprobe: {status}"))) }
     }
