@@ -10,11 +10,11 @@ use std::path::PathBuf;
 use std::process::{Child, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use limits::{limited, most_descriptors};
+use descriptors::{limited, most_descriptors};
 use tarpit::Tarpit;
 
-#[path = "support/limits.rs"]
-mod limits;
+#[path = "support/descriptors.rs"]
+mod descriptors;
 #[path = "support/memory.rs"]
 mod memory;
 #[path = "support/tarpit.rs"]
