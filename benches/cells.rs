@@ -35,7 +35,7 @@ fn main() -> io::Result<ExitCode> {
     println!("|---|---|---|---|---|---|---|---|---|");
     let mut within = true;
     for (tls, sources, addresses) in [(false, 10, 100), (false, 25, 40), (true, 10, 100)] {
-        let provider = Provider::start(&scenario(sources, addresses, tls))?;
+        let provider = Provider::start(&scenario(sources, addresses, tls), false)?;
         for (per_address, per_provider) in [(1, 50), (4, 200), (10, 1000)] {
             if once && per_provider < 1000 {
                 continue;

@@ -146,7 +146,7 @@ struct Run {
 
 impl Way {
     fn new(sources: usize, addresses: usize) -> io::Result<Self> {
-        let provider = Provider::start(&scenario(sources, addresses))?;
+        let provider = Provider::start(&scenario(sources, addresses), true)?;
         std::fs::write(provider.directory.join("owned.txt"), format!("{MAILBOX}\n"))?;
         let (dns, port) = (provider.dns.parse().map_err(io::Error::other)?, provider.port.parse());
         let relay = Relay::start(listed(addresses), port.map_err(io::Error::other)?, dns, ROUND_TRIP)?;

@@ -119,7 +119,7 @@ fn holds(at_once: u32, messages: u32, waits: u32) -> Option<u32> {
 
 /// A provider, in whose directory there is what a smoke test of it needs.
 fn ready() -> io::Result<Provider> {
-    let provider = Provider::start(&scenario()?)?;
+    let provider = Provider::start(&scenario()?, false)?;
     let campaign = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/campaign");
     for name in ["campaign.eml", "dkim.pem"] {
         std::fs::copy(campaign.join(name), provider.directory.join(name))?;

@@ -11,14 +11,14 @@ pub(crate) const MXPROBE: &str = env!("CARGO_BIN_EXE_mxprobe");
 /// A simulated provider that is up; dropping it ends its process.
 pub(crate) struct Provider {
     process: Child,
-    /// Of its own, gone when it is: the scenario is there, and what it saw, `seen.jsonl`.
+    /// Of its own, gone when it is. What it saw is in `seen.jsonl` there, if it keeps a log.
     pub(crate) directory: PathBuf,
     pub(crate) dns: String,
     pub(crate) port: String,
 }
 
 impl Provider {
-    pub(crate) fn start(scenario: &str) -> io::Result<Self> {
+    pub(crate) fn start(scenario: &str, log: bool) -> io::Result<Self> {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let nth = STARTED.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("mxprobe-provider-{}-{nth}", std::process::id()));
@@ -26,7 +26,10 @@ impl Provider {
         let path = directory.join("scenario.toml");
         std::fs::write(&path, scenario)?;
         let mut command = Command::new(MXPROBE);
-        command.arg("sim").arg(&path).arg("--log").arg(directory.join("seen.jsonl"));
+        command.arg("sim").arg(&path);
+        if log {
+            command.arg("--log").arg(directory.join("seen.jsonl"));
+        }
         let mut process = command.stdout(Stdio::piped()).spawn()?;
         let said = process.stdout.take().ok_or_else(|| io::Error::other("the provider has no standard output"))?;
         let mut provider = Self { process, directory, dns: String::new(), port: String::new() };
