@@ -186,15 +186,23 @@ fn shook_hands(t: &Trial) -> bool {
 /// Row 9, first: one recipient is refused where another passes.
 pub(super) fn recipient(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found {
     let mut found = Found::default();
-    let recipients: BTreeSet<Name> = left.iter().filter_map(|t| t.to).collect();
-    if recipients.len() < 2 {
-        return found;
+    // Of many recipients only those that are refused are compared, and only where they were tried.
+    let mut cells: BTreeMap<_, Vec<&Trial>> = BTreeMap::new();
+    let mut refused: BTreeMap<Name, (bool, BTreeSet<_>)> = BTreeMap::new();
+    for &t in left.iter().filter(|t| is_plain(t)) {
+        let (Some(to), cell) = (t.to, (t.source, t.address)) else { continue };
+        cells.entry(cell).or_default().push(t);
+        let (bad, places) = refused.entry(to).or_default();
+        *bad |= bad_from(t, Stage::Rcpt) == Some(true);
+        places.insert(cell);
     }
-    let mut tallies: Vec<(Name, Tally)> = recipients
+    let tried = |places: &BTreeSet<_>| places.iter().filter_map(|cell| cells.get(cell)).flatten().copied().collect();
+    let mut tallies: Vec<(Name, Tally)> = refused
         .iter()
-        .map(|&to| {
-            let other = |t: &Trial| t.to.is_some_and(|other| other != to) && is_plain(t);
-            (to, tally(left, |t| t.to == Some(to) && is_plain(t), other, |t| bad_from(t, Stage::Rcpt), false))
+        .filter(|(_, (bad, _))| *bad)
+        .map(|(&to, (_, places))| {
+            let near: Vec<&Trial> = tried(places);
+            (to, tally(&near, |t| t.to == Some(to), |t| t.to != Some(to), |t| bad_from(t, Stage::Rcpt), false))
         })
         .collect();
     // A recipient that also passes while another fails is not the difference.
@@ -211,8 +219,9 @@ pub(super) fn recipient(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found {
         let because = format!(
             "{who} is refused where another recipient passes, from the same source at the same address: {pairs}, never the other way round"
         );
-        let is_theirs =
-            |t: &Trial| t.to.is_some_and(|to| names.contains(&to)) && bad_from(t, Stage::Rcpt) == Some(true);
+        let is_theirs = |t: &Trial| {
+            t.to.is_some_and(|to| names.binary_search(&to).is_ok()) && bad_from(t, Stage::Rcpt) == Some(true)
+        };
         decide(case, left, DiagnosisKind::Recipient, confidence, because, &failures, is_theirs, &mut found);
     }
     found
