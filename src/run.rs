@@ -233,8 +233,9 @@ async fn go(
     let mut evidence = Evidence::new();
     for mut lookup in setup.dns.take_lookups() {
         lookup.run.clone_from(&id);
-        evidence.add(Line::Lookup(lookup.clone()));
-        voice.line(Line::Lookup(lookup)).await;
+        let line = Line::Lookup(lookup);
+        evidence.add(&line);
+        voice.line(line).await;
     }
     // The parts of a sample follow one another, those of a matrix mix.
     let lasts = if sampling.is_some() { parts.iter().map(Plan::lasts).sum() } else { plan.lasts() };
@@ -283,7 +284,7 @@ async fn go(
             held.push((*session).clone());
         }
         let line = Line::Session(session);
-        evidence.add(line.clone());
+        evidence.add(&line);
         voice.line(line).await;
     }
 
@@ -293,7 +294,7 @@ async fn go(
         let asked =
             setup.dns.take_lookups().into_iter().map(|lookup| Line::Lookup(Lookup { run: id.clone(), ..lookup }));
         for line in asked.chain(checks.iter().cloned().map(Line::Check)) {
-            evidence.add(line.clone());
+            evidence.add(&line);
             voice.line(line).await;
         }
     }

@@ -37,7 +37,7 @@ pub(super) fn import(args: &ImportArgs) -> Done {
             if drawn && outcome.is_ok() {
                 outcome = sink.line(&line).and_then(|()| sink.flush());
             }
-            evidence.add(line);
+            evidence.add(&line);
         };
         let read = reader.read(input, &mut found).map_err(|e| Failure::config(format!("{}: {e}", name(log))))?;
         if !args.output.quiet {
