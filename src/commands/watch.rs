@@ -22,12 +22,12 @@ use crate::history::archive::{Archive, StoreArchive};
 use crate::ledger::Shared;
 use crate::sink::Format;
 use crate::visible::visible;
-use crate::watch::{Config, Forecast, Log, Means, Watched};
+use crate::watch::{Config, Door, Forecast, Log, Means, Watched};
 use crate::web::Listener;
 use crate::wire::Trust;
 
 pub(super) fn watch(args: WatchArgs) -> Done {
-    let WatchArgs { watched, targets, options, listen, rounds, retention } = args;
+    let WatchArgs { watched, targets, options, listen, names, rounds, retention } = args;
     let anchors = options.trust_anchor.as_deref().map(Anchors::from_file).transpose();
     let means = Means {
         dns: options.dns.clone(),
@@ -57,7 +57,9 @@ pub(super) fn watch(args: WatchArgs) -> Done {
                 if !listen.is_loopback() {
                     log.tell("others can ask there, and nobody has to say who they are: /-/reload too");
                 }
-                Some((listener, flags, listen.is_loopback()))
+                // Where alerts say that the page is.
+                let names = names.into_iter().chain([host_name()]).collect();
+                Some(Door { listener, flags, any_target: listen.is_loopback(), names })
             }
             None => None,
         };
