@@ -24,7 +24,7 @@ pub mod nagios;
 pub mod progress;
 pub mod prometheus;
 pub(crate) mod recording;
-mod redact;
+pub(crate) mod redact;
 mod retold;
 pub(crate) mod side;
 pub(crate) mod strip;
