@@ -16,7 +16,7 @@ mod bundle;
 pub(crate) mod faults;
 pub(crate) mod grid;
 mod html;
-mod jsonl;
+pub(crate) mod jsonl;
 mod junit;
 mod markdown;
 pub mod metrics;

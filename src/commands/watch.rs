@@ -3,6 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -99,7 +100,7 @@ fn archives(history: &History) -> Result<Option<[Box<dyn Archive>; 3]>, Failure>
 /// A recording goes on where it was: a watch that is started again is the same watch.
 fn record(path: &Path) -> Result<(String, Box<dyn io::Write + Send>), Failure> {
     let name = path.display().to_string();
-    let file = OpenOptions::new().append(true).create(true).open(path);
+    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
     let file = file.and_then(|mut file| file.flush().map(|()| file));
     file.map_err(|e| Failure::config(format!("--record {name}: {e}"))).map(|file| (name, Box::new(file) as _))
 }
