@@ -10,6 +10,7 @@ pub mod demo;
 pub mod diff;
 mod environment;
 pub mod explain;
+pub mod filter;
 pub mod history;
 pub mod import;
 pub mod judge;

@@ -17,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
+use crate::address::Host;
 use crate::alert::{Audience, Courier, Delivery, deliver};
 use crate::catalog::Catalog;
 use crate::dns::{Anchors, Dns};
@@ -70,11 +71,21 @@ pub struct Config {
     pub archives: Option<[Box<dyn Archive>; 3]>,
     pub courier: Courier,
     pub log: Log,
-    /// Where it listens, and what the flags say of every probe; whether only this host can ask.
-    pub web: Option<(Listener, ProbeLayer, bool)>,
+    pub web: Option<Door>,
     /// Each probe ends after so many rounds, and the watch with the last of them.
     pub rounds: Option<u64>,
     pub retention: Retention,
+}
+
+/// Where a watch can be asked.
+pub struct Door {
+    pub listener: Listener,
+    /// What the flags say of every probe.
+    pub flags: ProbeLayer,
+    /// Whether any target may be probed: only this host can ask.
+    pub any_target: bool,
+    /// What it is called beside its address.
+    pub names: Vec<Host>,
 }
 
 /// What every round is run with.
@@ -168,10 +179,10 @@ pub async fn watch(
         tokio::spawn(deliver(Delivery { archive, courier, audience, tell, failing }, ended.clone()))
     });
     let (reload, mut wanted) = mpsc::channel::<Answer>(4);
-    let serving = web.map(|(listener, flags, any_target)| {
+    let serving = web.map(|Door { listener, flags, any_target, names }| {
         let daemon = Arc::new(service::Daemon { means: Arc::clone(&means), reload: reload.clone() });
-        let router = web::router(Web::new(Arc::clone(&board), daemon, flags, any_target).with_history(read));
-        tokio::spawn(listener.serve(router, ended))
+        let web = Web::new(Arc::clone(&board), daemon, flags, any_target).with_history(read).called(names);
+        tokio::spawn(listener.serve(web::router(web), ended))
     });
     office.set(watched);
     service::ready(&office.status());

@@ -2,7 +2,8 @@
 //!
 //! Nothing that is asked changes anything but `/-/reload`, and nobody has to say who they are: so
 //! the listener is on loopback unless it is told otherwise. A request for a page that does not exist
-//! is as cheap as any, and every connection serves one request, in a time that has an end.
+//! is as cheap as any, and every connection serves one request, in a time that has an end. Who asks
+//! for a name that is not the listener's gets 421 for an answer.
 //!
 //! | path | answers |
 //! |---|---|
@@ -33,6 +34,7 @@ mod scrape;
 pub use board::{Board, Budget, Window};
 pub use listen::{Listen, Listener};
 
+use crate::address::Host;
 use crate::history::archive::Archive;
 use crate::probe::Probe;
 use crate::probe::layer::ProbeLayer;
@@ -51,6 +53,8 @@ pub struct Web {
     pub any_target: bool,
     /// What the flags say of every probe: the module `default`.
     pub flags: Arc<ProbeLayer>,
+    /// What the listener is called beside its address and `localhost`.
+    names: Arc<[Host]>,
     asked: Arc<Asked>,
     shelf: Shelf,
 }
@@ -77,7 +81,14 @@ pub trait Daemon: Send + Sync {
 impl Web {
     #[must_use]
     pub fn new(board: Arc<Board>, daemon: Arc<dyn Daemon>, flags: ProbeLayer, any_target: bool) -> Self {
-        Self { board, daemon, any_target, flags: Arc::new(flags), asked: Arc::default(), shelf: Shelf::default() }
+        let (flags, names) = (Arc::new(flags), Arc::default());
+        Self { board, daemon, any_target, flags, names, asked: Arc::default(), shelf: Shelf::default() }
+    }
+
+    /// The same, and these names for it are right too.
+    #[must_use]
+    pub fn called(self, names: Vec<Host>) -> Self {
+        Self { names: names.into(), ..self }
     }
 
     /// The same, with what is on record for the page.
@@ -89,6 +100,7 @@ impl Web {
 
 /// Who answers what.
 pub fn router(web: Web) -> Router {
+    let by_our_name = middleware::from_fn_with_state(Arc::clone(&web.names), guard::by_our_name);
     Router::new()
         .route("/metrics", get(scrape::metrics))
         .route("/probe", get(probe::probe).layer(middleware::from_fn(guard::same_site)))
@@ -97,6 +109,7 @@ pub fn router(web: Web) -> Router {
         .merge(page::routes())
         .route("/-/reload", post(reload).layer(middleware::from_fn(guard::same_site)))
         .fallback(async || (StatusCode::NOT_FOUND, "nothing is here\n"))
+        .layer(by_our_name)
         .layer(middleware::map_response(guard::seal))
         .with_state(web)
 }

@@ -9,12 +9,14 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use jiff::Timestamp;
 use mxprobe::history::archive::{Archive as _, Filter, StoreArchive};
 use mxprobe::record::{Line, Session};
 use mxprobe::reproduce::swaks;
 use mxprobe::sim::{Ports, Provider, Scenario};
 use mxprobe::smtp::session::TlsLevel;
 use mxprobe::visible::visible;
+use rusqlite::Connection;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -53,7 +55,7 @@ impl World {
     fn mxprobe(&self, argv: &[String], input: &str) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mxprobe"));
         command.args(argv).current_dir(self.dir.path()).env("XDG_STATE_HOME", self.dir.path().join("state"));
-        if matches!(&*argv[0], "run" | "reproduce") {
+        if matches!(&*argv[0], "run" | "reproduce" | "smoke" | "watch") {
             let (dns, port) = (self.provider.dns().to_string(), self.provider.port().to_string());
             command.args(["--dns", &dns, "--port", &port, "--source", "127.0.0.11"]);
             command.args(["--rate", "6000/min", "--pace", "0s", "--ehlo", "out1.example.net"]);
@@ -111,8 +113,11 @@ async fn recordings_and_the_history_are_their_owners_alone() {
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let argv = |file: &str| ["run", "evil.example", "--record", file].map(str::to_owned);
     world.mxprobe(&argv("new.jsonl"), "");
-    assert_eq!(mode(&dir.join("new.jsonl")), 0o600);
-    assert!(fs::metadata(dir.join("new.jsonl")).unwrap().len() > 500);
+    world.mxprobe(&["watch", "evil.example", "--rounds", "1", "--record", "watch.jsonl"].map(str::to_owned), "");
+    for file in ["new.jsonl", "watch.jsonl"] {
+        let length = fs::metadata(dir.join(file)).unwrap().len();
+        assert!(mode(&dir.join(file)) == 0o600 && length > 500, "{file}: {:o}, {length} bytes", mode(&dir.join(file)));
+    }
     for file in fs::read_dir(dir.join("state/mxprobe")).unwrap() {
         let path = file.unwrap().path();
         assert_eq!(mode(&path), 0o600, "{}", path.display());
@@ -145,16 +150,71 @@ async fn what_is_secret_stays_in_its_file() {
         "run probe.toml --format markdown",
         "history last -v",
         "run probe.toml --until nowhere",
+        // Long enough for an incident, of which the webhook, where nobody listens, is to be told.
+        "watch probe.toml --every 1s --rounds 3 --record b.jsonl",
+        "history --incidents -v",
+        "watch probe.toml --dry-run",
     ] {
         let output = world.mxprobe(&words.split(' ').map(str::to_owned).collect::<Vec<_>>(), "");
         let said = [output.stdout, output.stderr].concat();
         assert!(said.len() > 20, "{words} says nothing");
         told_nothing(words, &said, &SECRETS);
     }
-    told_nothing("the recording", &fs::read(dir.join("a.jsonl")).unwrap(), &SECRETS);
+    for recording in ["a.jsonl", "b.jsonl"] {
+        told_nothing(recording, &fs::read(dir.join(recording)).unwrap(), &SECRETS);
+    }
+    let archive = StoreArchive::open(&dir.join("state/mxprobe/history.sqlite"));
+    let waits = archive.unwrap().due_notices(Timestamp::MAX, 9).unwrap();
+    assert!(waits.iter().any(|notice| notice.receiver.starts_with("webhook ")), "no notice waits: {waits:?}");
     for file in fs::read_dir(dir.join("state/mxprobe")).unwrap() {
         told_nothing("the history", &fs::read(file.unwrap().path()).unwrap(), &SECRETS);
     }
+    world.provider.stop().await;
+}
+
+/// A file of history is copied and handed on as a recording is; whoever writes into it writes on no
+/// terminal and no page.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_history_that_somebody_else_wrote_acts_nowhere() {
+    const HOSTILE: &str = "\u{1b}[2J\u{1b}]0;owned\u{7}<script>alert(1)</script>\u{202e}\r\n";
+    let world = World::new().await;
+    let dir = world.dir.path();
+    for words in ["run evil.example", "run evil.example", "watch evil.example --every 1s --rounds 3"] {
+        world.mxprobe(&words.split(' ').map(str::to_owned).collect::<Vec<_>>(), "");
+    }
+    let (good, bad) = (dir.join("state/mxprobe/history.sqlite"), dir.join("bad.sqlite"));
+    let db = Connection::open(&good).unwrap();
+    db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    let columns = "SELECT t.name, c.name FROM sqlite_schema AS t, pragma_table_info(t.name) AS c \
+                   WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite%' AND c.type = 'TEXT'";
+    let mut columns = db.prepare(columns).unwrap();
+    let columns = columns.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    let columns: Vec<(String, String)> = columns.collect::<Result<_, _>>().unwrap();
+    assert!(columns.len() > 15, "{columns:?}");
+    let mut shown = 0;
+    for (table, column) in columns {
+        // The words in place of what is there, and inside of it, where that is JSON.
+        let inside = format!("replace(\"{column}\", 'evil', trim(json_quote(?1), '\"'))");
+        for change in ["?1", &*inside] {
+            fs::copy(&good, &bad).unwrap();
+            let db = Connection::open(&bad).unwrap();
+            let change = format!("UPDATE OR IGNORE \"{table}\" SET \"{column}\" = {change}");
+            db.execute(&change, [HOSTILE]).unwrap();
+            drop(db);
+            for words in ["history last -v", "history 1", "report 1 --format html"] {
+                let argv = words.split(' ').chain(["--history", bad.to_str().unwrap()]).map(str::to_owned);
+                let output = world.mxprobe(&argv.collect::<Vec<_>>(), "");
+                let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+                assert!(!err.contains("panicked"), "{table}.{column}, {words}: {err}");
+                for line in out.lines().chain(err.lines()) {
+                    assert_eq!(visible(line), line, "{table}.{column}, {words}");
+                }
+                assert!(!words.ends_with("html") || !out.contains("<script"), "{table}.{column}: {out}");
+                shown += usize::from((out + &err).contains("owned"));
+            }
+        }
+    }
+    assert!(shown > 20, "it was shown {shown} times, and nothing is shown by this");
     world.provider.stop().await;
 }
 

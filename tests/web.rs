@@ -124,7 +124,7 @@ async fn who_asks_for_the_same_waits_for_the_same() {
     let ask = |module: &str| {
         let lines = [
             format!("GET /probe?target=silent.example&module={module} HTTP/1.1"),
-            "Host: x".to_owned(),
+            "Host: 127.0.0.1".to_owned(),
             "X-Prometheus-Scrape-Timeout-Seconds: 2".to_owned(),
         ];
         watch.request(&lines)
@@ -151,7 +151,7 @@ async fn many_who_say_nothing_hold_nobody_up_for_long() {
     for _ in 0..100 {
         idle.push(TcpStream::connect(watch.address).await.unwrap());
     }
-    let request = watch.request(&["GET /-/healthy HTTP/1.1".to_owned(), "Host: x".to_owned()]);
+    let request = watch.request(&["GET /-/healthy HTTP/1.1".to_owned(), "Host: 127.0.0.1".to_owned()]);
     // Behind all of them, each of which has its five seconds, 64 at a time.
     let answer = timeout(Duration::from_secs(25), watch.ask(&request)).await.expect("no answer");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
@@ -230,7 +230,8 @@ impl Watch {
         let listener = Listener::open("0".parse().unwrap()).await.unwrap();
         let address = listener.address().unwrap();
         let (running, cancel) = watch::channel(false);
-        tokio::spawn(listener.serve(router(Web::new(board, daemon, flags, !public)), cancel));
+        let web = Web::new(board, daemon, flags, !public).called(vec!["probes.example".parse().unwrap()]);
+        tokio::spawn(listener.serve(router(web), cancel));
         Self { address, provider, _running: running }
     }
 

@@ -17,6 +17,9 @@ use crate::record::Incident;
 /// As much of a response as is read, in bytes.
 const LONGEST: usize = 64 * 1024;
 
+/// A part of a path that is shorter is no secret.
+const GUESSABLE: usize = 8;
+
 /// What is posted of a notice.
 pub(super) fn body(notice: &Notice, webhook: &Webhook, courier: &Courier, now: Timestamp) -> Vec<u8> {
     if webhook.is_alertmanager() {
@@ -99,7 +102,7 @@ pub(super) async fn post(webhook: &Webhook, id: &str, body: Vec<u8>, courier: &C
         // What it says beside is worth a line in a log, and no more of it is read.
         let said = Limited::new(response.into_body(), LONGEST).collect().await;
         let said = said.map(|body| String::from_utf8_lossy(&body.to_bytes()).into_owned()).unwrap_or_default();
-        verdict(status, &said)
+        verdict(status, &without_path(&said, &webhook.path))
     };
     tokio::pin!(exchange);
     tokio::select! {
@@ -107,6 +110,14 @@ pub(super) async fn post(webhook: &Webhook, id: &str, body: Vec<u8>, courier: &C
         // The connection is over; the answer may have come before.
         _ = connection => exchange.await,
     }
+}
+
+/// What a receiver says, without the path that it was asked for: servers like to repeat it, and it
+/// is as good as a password.
+fn without_path(said: &str, path: &str) -> String {
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let parts = path.split('/').chain(query.split(['&', '=']));
+    parts.filter(|part| part.len() >= GUESSABLE).fold(said.to_owned(), |said, part| said.replace(part, "…"))
 }
 
 fn verdict(status: StatusCode, said: &str) -> Result<(), Undelivered> {
@@ -147,6 +158,18 @@ mod tests {
         assert_eq!(last["endsAt"], "2026-11-24T12:00:00Z");
         for text in first["annotations"].as_object().unwrap().values().filter_map(Value::as_str) {
             assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_receiver_that_repeats_its_path_gives_nothing_away() {
+        for (path, said, want) in [
+            ("/services/T0123456/s3cret-t0ken", "Cannot POST /services/T0123456/s3cret-t0ken", "Cannot POST /…/…/…"),
+            ("/hook?token=s3cret-t0ken&x=1", "no such token: \"s3cret-t0ken\"", "no such token: \"…\""),
+            ("/api/v2/alerts", "bad labels in alerts", "bad labels in alerts"),
+            ("/", "404 page not found", "404 page not found"),
+        ] {
+            assert_eq!(without_path(said, path), want, "{path}");
         }
     }
 

@@ -138,6 +138,22 @@ impl OutputFlags {
     }
 }
 
+/// The flags of every command that diagnoses what is on record already.
+#[derive(Clone, Debug, clap::Args)]
+pub struct EvidenceFlags {
+    /// More reply rules (repeatable)
+    #[arg(long, value_name = "FILE")]
+    pub catalogue: Vec<PathBuf>,
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = format(RETOLD), help_heading = "Output")]
+    pub format: Format,
+    #[command(flatten)]
+    pub output: OutputFlags,
+}
+
+/// What can be written of evidence that comes all at once.
+pub(super) const RETOLD: &[Format] = &[Format::Text, Format::Jsonl, Format::Markdown, Format::Html];
+
 /// Reads one of these formats.
 pub(super) fn format(of: &'static [Format]) -> Words<Format> {
     Words::new("format", of.iter().map(|format| format.as_str()))

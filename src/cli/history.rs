@@ -3,11 +3,10 @@
 use std::ffi::OsString;
 use std::net::IpAddr;
 
-use super::args::{self, History, Moment, OutputFlags, Words};
+use super::args::{self, History, Moment, OutputFlags};
+use super::filter::SessionFlags;
 use crate::probe::spelling;
 use crate::sink::Format;
-use crate::smtp::reply::Code;
-use crate::stage::Stage;
 
 /// The flags of `history`.
 #[derive(Clone, Debug, clap::Args)]
@@ -27,21 +26,11 @@ pub struct HistoryArgs {
     /// Only this probe of a watch
     #[arg(long, value_name = "NAME", help_heading = "Filter")]
     pub probe: Option<String>,
-    /// Only sessions from this address
-    #[arg(long, value_name = "IP", value_parser = spelling::ip, help_heading = "Filter")]
-    pub source: Option<IpAddr>,
+    #[command(flatten)]
+    pub sessions: SessionFlags,
     /// Only sessions to this address
     #[arg(long, value_name = "IP", value_parser = spelling::ip, help_heading = "Filter")]
     pub address: Option<IpAddr>,
-    /// Only sessions that ended at this stage
-    #[arg(long, value_parser = Words::<Stage>::new("stage", Stage::ALL.iter().map(|stage| stage.as_str())), help_heading = "Filter")]
-    pub stage: Option<Stage>,
-    /// Only sessions that this reply code ended
-    #[arg(long, value_parser = code, help_heading = "Filter")]
-    pub code: Option<Code>,
-    /// Only sessions with this code of the provider's own, as TSS04
-    #[arg(long, help_heading = "Filter")]
-    pub tag: Option<String>,
     /// Incidents alone
     #[arg(long, help_heading = "Filter")]
     pub incidents: bool,
@@ -51,7 +40,7 @@ pub struct HistoryArgs {
     #[arg(long, help = "The SQLite file [default: $XDG_STATE_HOME/mxprobe/history.sqlite]", value_name = "PATH", value_parser = args::history)]
     pub history: Option<History>,
     /// How to print
-    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = args::format(FORMATS), help_heading = "Output")]
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = args::format(args::RETOLD), help_heading = "Output")]
     pub format: Format,
     #[command(flatten)]
     pub output: OutputFlags,
@@ -60,8 +49,6 @@ pub struct HistoryArgs {
 /// What is asked of runs in general.
 const FILTERS: [&str; 11] =
     ["since", "until_time", "domain", "probe", "source", "address", "stage", "code", "tag", "incidents", "limit"];
-
-const FORMATS: &[Format] = &[Format::Text, Format::Jsonl, Format::Markdown, Format::Html];
 
 /// What is shown alone.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -102,9 +89,4 @@ fn what(text: &str) -> Result<What, String> {
             args::SHORTEST_RUN
         )),
     }
-}
-
-pub(super) fn code(text: &str) -> Result<Code, String> {
-    let code = text.parse().ok().and_then(Code::new);
-    code.ok_or_else(|| format!("{:?} is no reply code: wanted 200 to 599", args::short(text)))
 }

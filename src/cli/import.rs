@@ -1,15 +1,13 @@
 //! `import`: MTA logs as evidence.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 
 use jiff::Timestamp;
 
-use super::args::{self, Input, OutputFlags};
+use super::args::{self, EvidenceFlags, Input};
 use super::usage::Usage;
 use crate::address::Host;
 use crate::probe::spelling;
-use crate::sink::Format;
 
 /// The flags of `import`.
 #[derive(Clone, Debug, clap::Args)]
@@ -32,17 +30,9 @@ pub struct ImportArgs {
     /// The year of lines that name none [default: what makes the last one recent]
     #[arg(long, value_name = "YYYY", allow_negative_numbers = true, value_parser = args::count::<9999>)]
     pub year: Option<u32>,
-    /// More reply rules (repeatable)
-    #[arg(long, value_name = "FILE")]
-    pub catalogue: Vec<PathBuf>,
-    /// How to print
-    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = args::format(FORMATS), help_heading = "Output")]
-    pub format: Format,
     #[command(flatten)]
-    pub output: OutputFlags,
+    pub evidence: EvidenceFlags,
 }
-
-const FORMATS: &[Format] = &[Format::Text, Format::Jsonl, Format::Markdown, Format::Html];
 
 pub(super) const EXAMPLES: &str = "\
 Examples:

@@ -1,14 +1,10 @@
 //! `report`: what a provider's postmaster is told.
 
 use std::ffi::OsString;
-use std::net::IpAddr;
 
-use super::args::{self, History, Input, Moment, OutputFlags, Words};
-use super::history::code;
-use crate::probe::spelling;
+use super::args::{self, History, Input, Moment, OutputFlags};
+use super::filter::SessionFlags;
 use crate::sink::Format;
-use crate::smtp::reply::Code;
-use crate::stage::Stage;
 
 /// The flags of `report`.
 #[derive(Clone, Debug, clap::Args)]
@@ -19,18 +15,8 @@ pub struct ReportArgs {
     /// Only sessions that began no earlier than this, or than so long ago
     #[arg(long, value_name = "TIME|DURATION", value_parser = args::moment, help_heading = "Filter")]
     pub since: Option<Moment>,
-    /// Only sessions from this address
-    #[arg(long, value_name = "IP", value_parser = spelling::ip, help_heading = "Filter")]
-    pub source: Option<IpAddr>,
-    /// Only sessions that ended at this stage
-    #[arg(long, value_parser = Words::<Stage>::new("stage", Stage::ALL.iter().map(|stage| stage.as_str())), help_heading = "Filter")]
-    pub stage: Option<Stage>,
-    /// Only sessions that this reply code ended
-    #[arg(long, value_parser = code, help_heading = "Filter")]
-    pub code: Option<Code>,
-    /// Only sessions with this code of the provider's own, as TSS04
-    #[arg(long, help_heading = "Filter")]
-    pub tag: Option<String>,
+    #[command(flatten)]
+    pub sessions: SessionFlags,
     #[arg(long, help = "The history that holds runs and incidents [default: $XDG_STATE_HOME/mxprobe/history.sqlite]", value_name = "PATH|none", value_parser = args::history)]
     pub history: Option<History>,
     /// How to print

@@ -9,6 +9,7 @@ use super::args::{self, History, RunOptions};
 use super::run::{ProbingFlags, settle};
 use super::target::Target;
 use super::usage::Usage;
+use crate::address::Host;
 use crate::duration;
 use crate::history::archive::Retention;
 use crate::probe::Schedule;
@@ -26,6 +27,8 @@ pub struct WatchArgs {
     pub targets: Targets,
     pub options: RunOptions,
     pub listen: Option<Listen>,
+    /// What the listener is called beside its address.
+    pub names: Vec<Host>,
     /// Each probe ends after so many rounds.
     pub rounds: Option<u32>,
     /// How long the history keeps what.
@@ -74,6 +77,9 @@ pub(super) struct WatchFlags {
     /// Answer over HTTP there: the status page, /metrics, /probe, /-/healthy, /-/ready, /-/reload; a bare port is on loopback
     #[arg(long, value_name = "[ADDR:]PORT", help_heading = "Output")]
     listen: Option<Listen>,
+    /// A name that others ask the listener by, as behind a proxy (repeatable) [default: addresses, localhost, this host's name]
+    #[arg(long = "listen-name", value_name = "NAME", requires = "listen", help_heading = "Output")]
+    names: Vec<Host>,
     /// How long the history keeps sessions, a day at least; counts by the hour and incidents stay for ever [default: 90d]
     #[arg(long, value_name = "TIME", value_parser = keep, help_heading = "Output")]
     keep: Option<Duration>,
@@ -102,7 +108,7 @@ impl WatchFlags {
     /// A target that is unreadable or given twice, settings that cannot go together, or an output
     /// that a watch does not have.
     pub(super) fn read(self) -> Result<WatchArgs, Usage> {
-        let Self { targets, every, jitter, rounds, listen, keep, probing } = self;
+        let Self { targets, every, jitter, rounds, listen, names, keep, probing } = self;
         let targets = Targets { words: targets, flags: probing.layer()?, every, jitter };
         let watched = targets.read()?;
         let options = probing.options();
@@ -117,7 +123,7 @@ impl WatchFlags {
             )));
         }
         let retention = keep.map_or_else(Retention::default, |sessions| Retention { sessions });
-        Ok(WatchArgs { watched, targets, options, listen, rounds, retention })
+        Ok(WatchArgs { watched, targets, options, listen, names, rounds, retention })
     }
 }
 

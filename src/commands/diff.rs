@@ -9,6 +9,7 @@ use crate::cli::diff::DiffArgs;
 use crate::diff::{Cell, Change, Ending, diff as compare};
 use crate::record::{Line, Role, Session, Variant};
 use crate::sink::Format;
+use crate::sink::jsonl::json_line;
 use crate::visible::visible;
 
 pub(super) fn diff(args: &DiffArgs) -> Done {
@@ -51,7 +52,7 @@ fn jsonl(change: &Change) -> Result<String, Failure> {
     if let serde_json::Value::Object(fields) = &mut line {
         fields.shift_insert(0, "type".to_owned(), "change".into());
     }
-    Ok(format!("{line}\n"))
+    json_line(&line).map_err(Failure::ours)
 }
 
 fn text(Change { cell, before, after }: &Change) -> String {

@@ -44,13 +44,9 @@ fn filter(args: &HistoryArgs) -> Filter {
         until: at(args.until_time),
         domain: args.domain.clone(),
         probe: args.probe.clone(),
-        source: args.source,
         address: args.address,
-        stage: args.stage,
-        code: args.code,
-        tag: args.tag.clone(),
-        run: None,
         limit: args.limit.map(|limit| limit as usize),
+        ..args.sessions.filter()
     }
 }
 

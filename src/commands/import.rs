@@ -18,9 +18,9 @@ use crate::status::Tally;
 use crate::visible::visible;
 
 pub(super) fn import(args: &ImportArgs) -> Done {
-    let catalog = catalog(&args.catalogue)?;
-    let output = args.output.with(args.format);
-    let mut sink = sink::open(args.format, io::stdout(), look(&output));
+    let catalog = catalog(&args.evidence.catalogue)?;
+    let output = args.evidence.output.with(args.evidence.format);
+    let mut sink = sink::open(args.evidence.format, io::stdout(), look(&output));
     let run = uuid::Uuid::now_v7().to_string();
     let (mut evidence, mut tally, mut seq) = (Evidence::new(), Tally::default(), 0);
     let (mut outcome, mut sourceless) = (Ok(()), 0_u64);
@@ -33,14 +33,14 @@ pub(super) fn import(args: &ImportArgs) -> Done {
                 sourceless += u64::from(session.source.is_none());
                 tally.add(session);
             }
-            let drawn = args.format == Format::Jsonl || seq <= DRAWN || !matches!(line, Line::Session(_));
+            let drawn = args.evidence.format == Format::Jsonl || seq <= DRAWN || !matches!(line, Line::Session(_));
             if drawn && outcome.is_ok() {
                 outcome = sink.line(&line).and_then(|()| sink.flush());
             }
             evidence.add(&line);
         };
         let read = reader.read(input, &mut found).map_err(|e| Failure::config(format!("{}: {e}", name(log))))?;
-        if !args.output.quiet {
+        if !args.evidence.output.quiet {
             tell(&name(log), &read);
         }
     }
@@ -51,7 +51,7 @@ pub(super) fn import(args: &ImportArgs) -> Done {
             "mxprobe: {sourceless} failures do not say from which address they were tried: --source says it for them"
         );
     }
-    super::say_drawn(seq, args.format);
+    super::say_drawn(seq, args.evidence.format);
     for mut diagnosis in judge(&evidence, catalog) {
         diagnosis.run.clone_from(&run);
         written(sink.line(&Line::Diagnosis(Box::new(diagnosis))))?;

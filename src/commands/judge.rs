@@ -11,14 +11,14 @@ use crate::record::{DiagnosisKind, Line};
 use crate::sink::{self, Format};
 
 pub(super) fn judge(args: &JudgeArgs) -> Done {
-    let catalog = catalog(&args.catalogue)?;
-    let output = args.output.with(args.format);
-    let mut sink = sink::open(args.format, io::stdout(), look(&output));
+    let catalog = catalog(&args.evidence.catalogue)?;
+    let output = args.evidence.output.with(args.evidence.format);
+    let mut sink = sink::open(args.evidence.format, io::stdout(), look(&output));
     let (mut evidence, mut sessions, mut outcome) = (Evidence::new(), 0_u64, Ok(()));
     let mut draw = |text: &str| {
         sessions += u64::from(text.starts_with(r#"{"type":"session""#));
         // The diagnoses on record are not drawn: they are what is asked again.
-        if args.format == Format::Jsonl || sessions > DRAWN || outcome.is_err() {
+        if args.evidence.format == Format::Jsonl || sessions > DRAWN || outcome.is_err() {
             return;
         }
         if let Ok(Some(line)) = Line::parse(text)
@@ -35,7 +35,7 @@ pub(super) fn judge(args: &JudgeArgs) -> Done {
     if !written(outcome)? {
         return Ok(0);
     }
-    super::say_drawn(sessions, args.format);
+    super::say_drawn(sessions, args.evidence.format);
 
     let diagnoses = diagnose(&evidence, catalog);
     let healthy = diagnoses.iter().all(|diagnosis| diagnosis.kind == DiagnosisKind::Healthy);

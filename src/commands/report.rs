@@ -22,14 +22,8 @@ const BEFORE: SignedDuration = SignedDuration::from_hours(1);
 
 pub(super) fn report(args: &ReportArgs) -> Done {
     let output = args.output.with(args.format);
-    let wanted = Filter {
-        since: args.since.map(|since| since.at(Timestamp::now())),
-        source: args.source,
-        stage: args.stage,
-        code: args.code,
-        tag: args.tag.clone(),
-        ..Filter::default()
-    };
+    let since = args.since.map(|since| since.at(Timestamp::now()));
+    let wanted = Filter { since, ..args.sessions.filter() };
     match &args.what {
         What::Recording(input) => recording(input, args, &wanted, &output),
         What::Incident(id) => {

@@ -41,7 +41,7 @@ fn writable(path: &Path) -> io::Result<()> {
         return Err(io::Error::other("wanted a file"));
     }
     let beside = beside(path);
-    File::create(&beside).and_then(|_| fs::remove_file(&beside))
+    File::create_new(&beside).and_then(|_| fs::remove_file(&beside))
 }
 
 /// Puts the sources into the file, one a line, all at once: whoever reads it finds the old pool or
@@ -53,7 +53,7 @@ fn write(path: &Path, pool: &[IpAddr]) -> io::Result<()> {
         let _ = writeln!(text, "{source}");
     }
     let beside = beside(path);
-    let written = File::create(&beside).and_then(|mut file| {
+    let written = File::create_new(&beside).and_then(|mut file| {
         file.write_all(text.as_bytes())?;
         file.sync_all()
     });

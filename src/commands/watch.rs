@@ -3,6 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,12 +23,12 @@ use crate::history::archive::{Archive, StoreArchive};
 use crate::ledger::Shared;
 use crate::sink::Format;
 use crate::visible::visible;
-use crate::watch::{Config, Forecast, Log, Means, Watched};
+use crate::watch::{Config, Door, Forecast, Log, Means, Watched};
 use crate::web::Listener;
 use crate::wire::Trust;
 
 pub(super) fn watch(args: WatchArgs) -> Done {
-    let WatchArgs { watched, targets, options, listen, rounds, retention } = args;
+    let WatchArgs { watched, targets, options, listen, names, rounds, retention } = args;
     let anchors = options.trust_anchor.as_deref().map(Anchors::from_file).transpose();
     let means = Means {
         dns: options.dns.clone(),
@@ -57,7 +58,9 @@ pub(super) fn watch(args: WatchArgs) -> Done {
                 if !listen.is_loopback() {
                     log.tell("others can ask there, and nobody has to say who they are: /-/reload too");
                 }
-                Some((listener, flags, listen.is_loopback()))
+                // Where alerts say that the page is.
+                let names = names.into_iter().chain([host_name()]).collect();
+                Some(Door { listener, flags, any_target: listen.is_loopback(), names })
             }
             None => None,
         };
@@ -97,7 +100,7 @@ fn archives(history: &History) -> Result<Option<[Box<dyn Archive>; 3]>, Failure>
 /// A recording goes on where it was: a watch that is started again is the same watch.
 fn record(path: &Path) -> Result<(String, Box<dyn io::Write + Send>), Failure> {
     let name = path.display().to_string();
-    let file = OpenOptions::new().append(true).create(true).open(path);
+    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
     let file = file.and_then(|mut file| file.flush().map(|()| file));
     file.map_err(|e| Failure::config(format!("--record {name}: {e}"))).map(|file| (name, Box::new(file) as _))
 }

@@ -7,6 +7,7 @@
 use rusqlite::{Connection, Transaction};
 
 use super::Fault;
+use crate::probe::alert::sealed;
 
 /// What this version writes.
 pub(super) const VERSION: usize = STEPS.len();
@@ -14,7 +15,9 @@ pub(super) const VERSION: usize = STEPS.len();
 /// `mxpr`, as a number.
 const APPLICATION: i64 = 0x6d78_7072;
 
-const STEPS: [&str; 2] = [LEDGER, ARCHIVE];
+type Step = fn(&Transaction<'_>) -> rusqlite::Result<()>;
+
+const STEPS: [Step; 3] = [|db| db.execute_batch(LEDGER), |db| db.execute_batch(ARCHIVE), seal];
 
 /// Times are microseconds since 1970. `loopback-port` is 0 for a provider out in the world. Numbers
 /// are never used twice, so that whoever has read up to one of them can go on from there.
@@ -177,6 +180,19 @@ const ARCHIVE: &str = r#"
     CREATE INDEX "notice-by-due" ON notice (due) WHERE due IS NOT NULL;
 "#;
 
+/// Whom a notice is for stood there in full, and with it what is secret of a webhook's address. The
+/// new keys are the receivers' own: what waits to be told is told.
+fn seal(db: &Transaction<'_>) -> rusqlite::Result<()> {
+    // What is overwritten here would stay readable in the file.
+    db.pragma_update(None, "secure_delete", true)?;
+    let mut receivers = db.prepare("SELECT DISTINCT receiver FROM notice")?;
+    let receivers: Vec<String> = receivers.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    for receiver in receivers {
+        db.execute("UPDATE notice SET receiver = ? WHERE receiver = ?", [&sealed(&receiver), &receiver])?;
+    }
+    Ok(())
+}
+
 /// Refuses what is not ours, before anything is changed.
 pub(super) fn check(db: &Transaction<'_>) -> Result<(), Fault> {
     let application: i64 = db.pragma_query_value(None, "application_id", |row| row.get(0))?;
@@ -196,7 +212,7 @@ pub(super) fn migrate(transaction: &Transaction<'_>) -> Result<(), Fault> {
     check(transaction)?;
     let found: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
     for (step, done) in STEPS.iter().zip(1_i64..).skip_while(|(_, done)| *done <= found) {
-        transaction.execute_batch(step)?;
+        step(transaction)?;
         transaction.pragma_update(None, "application_id", APPLICATION)?;
         transaction.pragma_update(None, "user_version", done)?;
     }
@@ -212,4 +228,41 @@ pub(super) fn examine(db: &Connection) -> Result<(), Fault> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::Store;
+    use crate::history::archive::{Archive as _, StoreArchive};
+    use crate::ledger::later;
+    use crate::probe::alert::Receiver;
+
+    #[test]
+    fn an_older_file_loses_the_secrets_of_receivers_and_no_notice() {
+        const URL: &str = "https://hooks.example/services/s3cret-t0ken";
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("history.sqlite");
+        drop(Store::open(&path).unwrap());
+        let db = Connection::open(&path).unwrap();
+        let enter = "INSERT INTO notice (incident, change, receiver, payload, tries, due, delivered) VALUES \
+                     (1, 1, ?1, '{}', 1, NULL, 9), (1, 2, ?1, '{}', 0, 0, NULL), (2, 1, ?2, '{}', 0, 0, NULL)";
+        db.execute(enter, [&format!("webhook {URL}"), "mail me@a.example by 127.0.0.1:25"]).unwrap();
+        db.pragma_update(None, "user_version", 2).unwrap();
+        drop(db);
+        let holds = |bytes: &[u8]| memchr::memmem::find(bytes, b"s3cret-t0ken").is_some();
+        assert!(holds(&std::fs::read(&path).unwrap()));
+
+        let mut archive = StoreArchive::open(&path).unwrap();
+        let due =
+            archive.due_notices(later(jiff::Timestamp::UNIX_EPOCH, std::time::Duration::from_secs(1)), 9).unwrap();
+        let due: Vec<_> = due.iter().map(|notice| (notice.incident, notice.change, &*notice.receiver)).collect();
+        let webhook = Receiver::Webhook(URL.parse().unwrap()).key();
+        assert_eq!(due, [(1, 2, &*webhook), (2, 1, &*sealed("mail me@a.example by 127.0.0.1:25"))]);
+        drop(archive);
+        for file in std::fs::read_dir(directory.path()).unwrap() {
+            let path = file.unwrap().path();
+            assert!(!holds(&std::fs::read(&path).unwrap()), "{}", path.display());
+        }
+    }
 }

@@ -7,6 +7,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hyper::Uri;
 
 use super::HostSpec;
@@ -33,16 +36,24 @@ pub enum Receiver {
 }
 
 impl Receiver {
-    /// Which receiver this is, in a text that stays the same. It may hold a secret: an address that
-    /// nobody can guess is how many webhooks know their senders.
+    /// Which receiver this is, in a text that stays the same and from which nothing can be read.
     #[must_use]
     pub fn key(&self) -> String {
-        match self {
+        sealed(&match self {
             Self::Webhook(Webhook { url, .. }) => format!("webhook {url}"),
             Self::Command(words) => format!("command {words:?}"),
             Self::Mail(Mail { to, relay, .. }) => format!("mail {to} by {relay}"),
-        }
+        })
     }
+}
+
+/// A receiver's key of the words that say which one it is: the first of them, its kind, and a
+/// digest of all. An address that nobody can guess is how many webhooks know their senders, and
+/// keys are kept on disk.
+#[must_use]
+pub fn sealed(words: &str) -> String {
+    let kind = words.split(' ').next().unwrap_or_default();
+    format!("{kind} {}", URL_SAFE_NO_PAD.encode(digest(&SHA256, words.as_bytes())))
 }
 
 impl fmt::Display for Receiver {
@@ -85,8 +96,9 @@ impl Webhook {
 }
 
 impl fmt::Debug for Webhook {
+    /// Without its path, as for eyes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.url)
+        f.write_str(&self.origin())
     }
 }
 
@@ -243,6 +255,28 @@ mod tests {
             "http://-\u{e4}/",
         ] {
             assert!(text.parse::<Webhook>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_tells_receivers_apart_and_nothing_else() {
+        let webhook = |url: &str| Receiver::Webhook(url.parse().unwrap());
+        let command = |words: &[&str]| Receiver::Command(words.iter().map(|word| (*word).to_owned()).collect());
+        let all = [
+            webhook("https://hooks.example/s3cret"),
+            webhook("https://hooks.example/s3cret2"),
+            webhook("http://hooks.example/s3cret"),
+            command(&["/bin/tell", "--token", "s3cret"]),
+            command(&["/bin/tell", "--token s3cret"]),
+        ];
+        let keys: Vec<String> = all.iter().map(Receiver::key).collect();
+        for (receiver, key) in all.iter().zip(&keys) {
+            assert_eq!(keys.iter().filter(|other| *other == key).count(), 1, "{key}");
+            assert_eq!(receiver.clone().key(), *key);
+            let kind = if matches!(receiver, Receiver::Webhook(_)) { "webhook " } else { "command " };
+            assert!(key.starts_with(kind) && key.len() == kind.len() + 43, "{key}");
+            let said = format!("{key} {receiver} {:?}", Some(receiver).filter(|_| kind == "webhook "));
+            assert!(!said.contains("s3cret"), "{said}");
         }
     }
 

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
+use serde::Serialize;
+
 use super::Sink;
 use crate::record::Line;
 
@@ -24,9 +26,7 @@ impl<W: io::Write> Jsonl<W> {
 
 impl<W: io::Write> Sink for Jsonl<W> {
     fn line(&mut self, line: &Line) -> io::Result<()> {
-        let mut text = spelled(serde_json::to_string(line)?);
-        text.push('\n');
-        self.out.write_all(text.as_bytes())
+        self.out.write_all(json_line(line)?.as_bytes())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -36,6 +36,17 @@ impl<W: io::Write> Sink for Jsonl<W> {
     fn finish(&mut self) -> io::Result<()> {
         self.out.flush()
     }
+}
+
+/// A value as one line, with its end. Whatever writes JSON for others goes by here.
+///
+/// # Errors
+///
+/// The value cannot be JSON.
+pub(crate) fn json_line(value: &impl Serialize) -> serde_json::Result<String> {
+    let mut text = spelled(serde_json::to_string(value)?);
+    text.push('\n');
+    Ok(text)
 }
 
 /// JSON may hold the controls from U+007F to U+009F as they are, and there are terminals that obey

@@ -20,7 +20,7 @@ const WORD: usize = 3;
 
 /// The recipients that are not to be named.
 #[derive(Debug, Default)]
-pub(super) struct Redaction {
+pub(crate) struct Redaction {
     spellings: Vec<Regex>,
     /// Lower case, whole.
     mailboxes: BTreeSet<String>,
@@ -29,7 +29,7 @@ pub(super) struct Redaction {
 }
 
 impl Redaction {
-    pub(super) fn of<'a>(recipients: impl Iterator<Item = &'a str>) -> Self {
+    pub(crate) fn of<'a>(recipients: impl Iterator<Item = &'a str>) -> Self {
         let mailboxes: BTreeSet<String> = recipients.map(str::to_lowercase).collect();
         let mut spellings: Vec<String> = mailboxes.iter().flat_map(|mailbox| spellings(mailbox)).collect();
         // The longest first: of several that fit, the first one counts.
@@ -45,14 +45,14 @@ impl Redaction {
     }
 
     /// The same, and everybody who has a mailbox at a domain, but those that are there to be written to.
-    pub(super) fn at(self, domain: Option<&str>) -> Self {
+    pub(crate) fn at(self, domain: Option<&str>) -> Self {
         let local = r#"("(?:[^"\\]|\\.)*"|[^\s<>()\[\]"',;:@]+)"#;
         let anybody = domain.and_then(|domain| Regex::new(&format!("(?i){local}(@{})", regex::escape(domain))).ok());
         Self { anybody, ..self }
     }
 
     /// The text without the local parts.
-    pub(super) fn text(&self, text: &str) -> String {
+    pub(crate) fn text(&self, text: &str) -> String {
         let text = self.spellings.iter().fold(text.to_owned(), |text, spellings| without(&text, spellings));
         let Some(anybody) = &self.anybody else { return text };
         let left_out = |found: &Captures<'_>| match &found[1].to_ascii_lowercase()[..] {
@@ -71,7 +71,7 @@ impl Redaction {
     }
 
     /// A recipient: its domain.
-    pub(super) fn recipient(mailbox: &str) -> String {
+    pub(crate) fn recipient(mailbox: &str) -> String {
         let domain = mailbox.rsplit_once('@').map_or("", |(_, domain)| domain);
         format!("{LEFT_OUT}@{domain}")
     }

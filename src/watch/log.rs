@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::record::{Between, Diagnosis, Incident, IncidentChange, IncidentEvent, Line, Summary};
+use crate::sink::jsonl::json_line;
 use crate::visible::visible;
 
 /// The outputs. Clones share them.
@@ -47,8 +48,7 @@ impl Log {
 
     /// A line of the record.
     pub(super) fn line(&self, line: &Line) {
-        let Ok(mut text) = serde_json::to_string(line) else { return };
-        text.push('\n');
+        let Ok(text) = json_line(line) else { return };
         let mut pages = self.pages();
         if pages.json {
             pages.write(&text);

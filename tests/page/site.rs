@@ -71,8 +71,11 @@ impl Site {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/page/hostile.toml");
         let scenario = Scenario::parse("hostile", &std::fs::read_to_string(file).unwrap()).unwrap();
         let provider = Provider::start(scenario, Ports::default()).await.unwrap();
+        let mailbox: mxprobe::address::Mailbox = "john.doe@hostile.example".parse().unwrap();
         let layer = ProbeLayer {
             domain: "hostile.example".parse().ok(),
+            to: vec![mailbox.clone()],
+            owned: vec![mailbox],
             sources: vec!["127.0.0.11".parse().unwrap()],
             ehlo: "probe.example".parse().ok(),
             port: Some(provider.port()),

@@ -10,6 +10,7 @@ use super::{Web, all_shown, html, not_here, shown, unread};
 use crate::history::archive::Filter;
 use crate::record::{Kind, Session, Tls};
 use crate::sink::faults::what;
+use crate::sink::redact::Redaction;
 use crate::status::failed;
 
 /// So many lines of a reply are shown, and names of a certificate.
@@ -142,7 +143,7 @@ fn page(session: &Session, around: Vec<Neighbour>) -> SessionPage {
         ("Backend", session.backend.clone().unwrap_or_default()),
         ("EHLO", session.ehlo.clone().unwrap_or_default()),
         ("MAIL FROM", session.from.clone().unwrap_or_default()),
-        ("RCPT TO", session.to.as_deref().map(redacted).unwrap_or_default()),
+        ("RCPT TO", session.to.as_deref().map(Redaction::recipient).unwrap_or_default()),
         ("Role", session.role.to_string()),
         ("Variant", session.variant.to_string()),
         ("Attempt", session.attempt.to_string()),
@@ -155,7 +156,9 @@ fn page(session: &Session, around: Vec<Neighbour>) -> SessionPage {
     for (_, value) in &mut facts {
         *value = shown(&*value);
     }
-    let lines = |lines: &[String]| all_shown(&lines[..lines.len().min(LINES)]);
+    // A recipient's own part is nobody's business here, where a reply repeats it either.
+    let redaction = Redaction::of(session.to.as_deref().into_iter());
+    let lines = |lines: &[String]| lines.iter().take(LINES).map(|line| shown(redaction.text(line))).collect();
     SessionPage {
         title: shown(format!("{what}: {} at {target}", name(session.source))),
         tone: tone(session),
@@ -169,18 +172,13 @@ fn page(session: &Session, around: Vec<Neighbour>) -> SessionPage {
         banner: lines(session.banner.as_deref().unwrap_or_default()),
         reply: lines(session.reply.as_deref().unwrap_or_default()),
         also: lines(&session.also),
-        detail: session.detail.as_ref().map(shown),
+        detail: session.detail.as_ref().map(|detail| shown(redaction.text(detail))),
         notes: all_shown(&session.notes),
         tls: session.tls.as_ref().map(tls).unwrap_or_default(),
         extensions: shown(session.extensions.as_deref().unwrap_or_default().join(", ")),
         run: session.run.clone(),
         neighbours: nearest(around),
     }
-}
-
-/// A recipient's own part is nobody's business here.
-fn redacted(mailbox: &str) -> String {
-    mailbox.rsplit_once('@').map_or_else(|| "…".to_owned(), |(_, domain)| format!("…@{domain}"))
 }
 
 fn steps(session: &Session) -> Vec<Step> {

@@ -9,6 +9,7 @@ use super::{all_shown, shown};
 use crate::record::{Confidence, Diagnosis, DiagnosisKind, Incident};
 use crate::sink::faults::called;
 use crate::sink::recording::ranges;
+use crate::sink::redact::Redaction;
 use crate::sink::side::side;
 use crate::smtp::reply::Code;
 use crate::stage::Stage;
@@ -68,8 +69,8 @@ impl Verdict {
             called: called(incident.kind),
             headline: about.headline(),
             facts,
-            reply: incident.reply.as_ref().map(shown),
-            because: all_shown(&incident.because),
+            reply: said(incident.reply.as_slice(), &incident.domain).pop(),
+            because: said(&incident.because, &incident.domain),
             ruled_out: all_shown(&incident.ruled_out),
             advice: shown(&incident.advice),
             href: (incident.id != 0).then(|| format!("/incident/{}", incident.id)),
@@ -79,7 +80,7 @@ impl Verdict {
     /// Of a round; `since` says when that was.
     pub(super) fn of_diagnosis(diagnosis: &Diagnosis, domain: &str, since: String) -> Self {
         let about = About::diagnosis(diagnosis, domain);
-        let mut because = all_shown(&diagnosis.because);
+        let mut because = said(&diagnosis.because, domain);
         if let Some(leaning) = diagnosis.leaning {
             because.push(format!("leaning to {}", called(leaning).to_lowercase()));
         }
@@ -96,6 +97,15 @@ impl Verdict {
             href: None,
         }
     }
+}
+
+/// What may hold words of the other side, in which nobody is named who has a mailbox there.
+fn said(texts: &[String], domain: &str) -> Vec<String> {
+    if !texts.iter().any(|text| text.contains('@')) {
+        return all_shown(texts);
+    }
+    let redaction = Redaction::default().at(Some(domain));
+    texts.iter().map(|text| shown(redaction.text(text))).collect()
 }
 
 /// An incident in one sentence.
