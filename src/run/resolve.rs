@@ -85,18 +85,10 @@ async fn one(probe: &Probe, dns: &Dns, dane: bool) -> Result<Resolved, RunError>
     };
     let controls =
         async { join_all(probe.target.control.iter().map(|domain| route(Role::Control, domain, dns))).await };
-    let given = given_sources(probe)?;
-    // Where the sources are given their names need not wait for where the mail goes.
-    let names = async { named(probe, &given, dns).await };
-    let (target, controls, mut sources) = tokio::join!(target, controls, names);
+    let (target, controls) = tokio::join!(target, controls);
     let mut routes = vec![target];
     routes.extend(controls);
-    if probe.source.addresses.is_empty() {
-        let chosen: Vec<_> = kernels_choice(probe, &routes).into_iter().map(|ip| (ip, false)).collect();
-        let chosen = named(probe, &chosen, dns).await;
-        sources.retain(|neutral| chosen.iter().all(|own| own.address != neutral.address));
-        sources.splice(..0, chosen);
-    }
+    let sources = sources(probe, &routes, dns).await?;
     Ok(Resolved { routes, sources })
 }
 
@@ -185,26 +177,25 @@ async fn hosts(domain: Option<Host>, hosts: &[HostSpec], dns: &Dns) -> Route {
     Route { role: Role::Target, domain, fault: None, notes: Vec::new(), exchangers }
 }
 
-/// The addresses to probe from that the probe names, and whether each is a neutral one.
-fn given_sources(probe: &Probe) -> Result<Vec<(IpAddr, bool)>, RunError> {
+/// The addresses to probe from, each with its EHLO name.
+async fn sources(probe: &Probe, routes: &[Route], dns: &Dns) -> Result<Vec<Source>, RunError> {
     let config = |e: &dyn std::fmt::Display| RunError::Config(e.to_string());
     let interfaces = wire::interfaces().map_err(|e| RunError::Ours(format!("this host's interfaces: {e}")))?;
-    let own = source::expand(&probe.source.addresses, &interfaces).map_err(|e| config(&e))?;
-    let neutral = probe.source.neutral.iter().filter(|ip| !own.contains(ip)).map(|ip| (*ip, true));
-    let neutral: Vec<_> = neutral.collect();
-    Ok(own.into_iter().map(|ip| (ip, false)).chain(neutral).collect())
-}
-
-/// Sources, each with its EHLO name.
-async fn named(probe: &Probe, addresses: &[(IpAddr, bool)], dns: &Dns) -> Vec<Source> {
-    let names = join_all(addresses.iter().map(|(address, _)| name_of(probe, *address, dns))).await;
-    let source = |(&(address, neutral), ehlo)| Source {
+    let mut own = source::expand(&probe.source.addresses, &interfaces).map_err(|e| config(&e))?;
+    if own.is_empty() && probe.source.addresses.is_empty() {
+        own = kernels_choice(probe, routes);
+    }
+    let neutral = probe.source.neutral.iter().filter(|ip| !own.contains(ip));
+    let all: Vec<_> = own.iter().map(|ip| (*ip, false)).chain(neutral.map(|ip| (*ip, true))).collect();
+    let names = all.iter().map(|(address, _)| name_of(probe, *address, dns));
+    let names = join_all(names).await;
+    let sources = all.into_iter().zip(names).map(|((address, neutral), ehlo)| Source {
         address,
         seen_as: probe.source.public.get(&address).copied().unwrap_or(address),
         ehlo,
         neutral,
-    };
-    addresses.iter().zip(names).map(source).collect()
+    });
+    Ok(sources.collect())
 }
 
 /// The address that the kernel would speak from, one per family: asked for with a UDP socket that
