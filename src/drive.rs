@@ -44,7 +44,7 @@ pub async fn drive(
             Action::Read(until) => {
                 poll_fn(|cx| match read(wire, cx) {
                     Poll::Pending => outside.poll(cx, until),
-                    done => done,
+                    done @ Poll::Ready(_) => done,
                 })
                 .await
             }
@@ -52,7 +52,9 @@ pub async fn drive(
                 let mut upgrade = pin!(wire.upgrade());
                 poll_fn(|cx| match upgrade.as_mut().poll(cx) {
                     Poll::Pending => outside.poll(cx, until),
-                    done => done.map(|done| done.map_or_else(Happened::Failed, |()| Happened::Upgraded)),
+                    done @ Poll::Ready(_) => {
+                        done.map(|done| done.map_or_else(Happened::Failed, |()| Happened::Upgraded))
+                    }
                 })
                 .await
             }
@@ -62,7 +64,7 @@ pub async fn drive(
                 }
                 poll_fn(|cx| match write(wire, cx, bytes, &mut written) {
                     Poll::Pending => outside.poll(cx, until),
-                    done => done,
+                    done @ Poll::Ready(_) => done,
                 })
                 .await
             }
@@ -93,7 +95,11 @@ pub async fn drive(
         }
     }
     // A leave that finds no room is not taken: a server that reads no more would hold us for ever.
-    poll_fn(|cx| Poll::Ready(drop(Pin::new(&mut *wire).poll_shutdown(cx)))).await;
+    poll_fn(|cx| {
+        let _ = Pin::new(&mut *wire).poll_shutdown(cx);
+        Poll::Ready(())
+    })
+    .await;
     session.finish()
 }
 

@@ -165,7 +165,7 @@ pub enum Stretch {
     /// One session after the other.
     Listed(Vec<Arc<Attempt>>),
     /// Cells of a stretch before, again.
-    Again(Rounds),
+    Again(Box<Rounds>),
 }
 
 impl Stretch {
@@ -247,7 +247,7 @@ impl Plan {
                     let attempts = attempts.into_iter().filter(&mut keep).zip(first..);
                     Stretch::Listed(attempts.map(|(attempt, seq)| attempt.renumbered(seq)).collect())
                 }
-                Stretch::Again(rounds) => Stretch::Again(rounds.kept(&mut keep, first)),
+                Stretch::Again(rounds) => Stretch::Again(Box::new(rounds.kept(&mut keep, first))),
             });
             first += kept.stretches.last().map_or(0, Stretch::len);
         }

@@ -47,7 +47,7 @@ pub fn plan(probe: &Arc<Probe>, routes: &[Route], sources: &[Source], seed: u64,
     let behind = first + cells.len() as u64;
     plan.stretches.push(Stretch::Listed(numbered.collect()));
     if attempts > 1 && !again.is_empty() {
-        plan.stretches.push(Stretch::Again(Rounds::new(again, 2..=attempts, behind, rng)));
+        plan.stretches.push(Stretch::Again(Box::new(Rounds::new(again, 2..=attempts, behind, rng))));
     }
     plan
 }

@@ -20,10 +20,11 @@ impl<E: Execute> Dispatcher<E> {
             match self.queue.next(now, self.open.len() < self.rules.room) {
                 Found::Known(attempt) => return Next::Start(None, attempt),
                 Found::Nothing(wake) => return Next::Wait(wake),
-                Found::Due(lane, attempt) => match self.admit(lane, attempt, now) {
-                    Some(next) => return next,
-                    None => continue,
-                },
+                Found::Due(lane, attempt) => {
+                    if let Some(next) = self.admit(lane, attempt, now) {
+                        return next;
+                    }
+                }
             }
         }
     }

@@ -126,7 +126,7 @@ impl Queue {
                     }
                     let first = place + 1;
                     place += rounds.len();
-                    self.orders.push(Orders::new(rounds, first));
+                    self.orders.push(Orders::new(*rounds, first));
                 }
             }
         }

@@ -65,7 +65,7 @@ mod tests {
         let plan = world.plan().0;
         let [_, Stretch::Again(rounds)] = &plan.stretches[..] else { panic!("{plan:?}") };
         let wanted: Vec<_> = rounds.attempts().collect();
-        let (mut orders, mut found) = (Orders::new(rounds.clone(), 6), Vec::new());
+        let (mut orders, mut found) = (Orders::new((**rounds).clone(), 6), Vec::new());
         for round in 0..39 {
             // One cell is ten rounds ahead of the others.
             let ahead = if round == 0 { 0..11 } else { round + 10..round + 11 };
