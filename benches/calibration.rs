@@ -358,7 +358,7 @@ fn draw_world(
             seq += 1;
             now += 4;
             let end = truth.egress.contains(&i).then_some(broken(Stage::Connect, Kind::TimedOut));
-            evidence.add(Line::Session(Box::new(session(seq, now, i, None, 1, end, None))));
+            evidence.add(&Line::Session(Box::new(session(seq, now, i, None, 1, end, None))));
         }
     }
     for attempt in 1..=attempts {
@@ -411,7 +411,7 @@ fn draw_world(
             } else {
                 None
             };
-            evidence.add(Line::Session(Box::new(session(seq, now, i, Some(j), attempt, end, backend))));
+            evidence.add(&Line::Session(Box::new(session(seq, now, i, Some(j), attempt, end, backend))));
         }
         now = now.max(start + pace);
     }

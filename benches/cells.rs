@@ -5,17 +5,21 @@
 //! start to its exit, lookups and diagnosis included.
 
 use std::fmt::Write as _;
-use std::io::{self, BufRead as _, BufReader};
-use std::path::PathBuf;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::io;
+use std::process::ExitCode;
 use std::time::Duration;
 
+use limits::Limits;
+use provider::{MXPROBE, Provider};
 use timed::{Took, median, timed};
 
+#[path = "support/limits.rs"]
+mod limits;
+#[path = "support/provider.rs"]
+mod provider;
 #[path = "support/timed.rs"]
 mod timed;
 
-const MXPROBE: &str = env!("CARGO_BIN_EXE_mxprobe");
 const CELLS: usize = 1000;
 const DELAY: Duration = Duration::from_millis(200);
 const RUNS: usize = 3;
@@ -31,13 +35,16 @@ fn main() -> io::Result<ExitCode> {
     println!("|---|---|---|---|---|---|---|---|---|");
     let mut within = true;
     for (tls, sources, addresses) in [(false, 10, 100), (false, 25, 40), (true, 10, 100)] {
-        let provider = Provider::start(sources, addresses, tls)?;
+        let provider = Provider::start(&scenario(sources, addresses, tls), false)?;
         for (per_address, per_provider) in [(1, 50), (4, 200), (10, 1000)] {
+            if once && per_provider < 1000 {
+                continue;
+            }
             let limits = Limits { per_address, per_provider };
-            let ideal = limits.ideal(sources, addresses, tls);
+            let ideal = ideal(&limits, sources, addresses, tls);
             let mut runs = Vec::new();
             for _ in 0..if once { 1 } else { RUNS } {
-                runs.push(provider.probe(sources, &limits, tls)?);
+                runs.push(probe(&provider, sources, &limits, tls)?);
             }
             let of = |figure: fn(&Took) -> f64| median(runs.iter().map(figure)).unwrap_or(f64::NAN);
             let measured = of(|took| took.wall.as_secs_f64());
@@ -54,88 +61,40 @@ fn main() -> io::Result<ExitCode> {
             );
         }
     }
-    Ok(if within { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if within || once { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-struct Limits {
-    per_address: usize,
-    per_provider: usize,
+/// The least time in which the sessions can be fitted, if nothing but the provider takes any.
+fn ideal(limits: &Limits, sources: usize, addresses: usize, tls: bool) -> Duration {
+    // banner, EHLO, MAIL, QUIT; with TLS also STARTTLS and the second EHLO
+    let answers = if tls { 6 } else { 4 };
+    DELAY * u32::try_from(limits.rounds(sources, addresses) * answers).unwrap_or(u32::MAX)
 }
 
-impl Limits {
-    /// The least time in which the sessions can be fitted, if nothing but the provider takes any:
-    /// so many rounds of sessions as the tighter of the two limits asks for.
-    fn ideal(&self, sources: usize, addresses: usize, tls: bool) -> Duration {
-        let rounds = sources.div_ceil(self.per_address).max((sources * addresses).div_ceil(self.per_provider));
-        // banner, EHLO, MAIL, QUIT; with TLS also STARTTLS and the second EHLO
-        let answers = if tls { 6 } else { 4 };
-        DELAY * u32::try_from(rounds * answers).unwrap_or(u32::MAX)
+/// One run from start to exit, which must complete every session.
+fn probe(provider: &Provider, sources: usize, limits: &Limits, tls: bool) -> io::Result<Took> {
+    let per_address = limits.per_address.to_string();
+    let per_provider = limits.per_provider.to_string();
+    let mut words: Vec<_> = [
+        ["run", "cells.example", "--dns", &provider.dns, "--port", &provider.port, "--until", "mail"].as_slice(),
+        &["--tls", if tls { "require" } else { "off" }, "--rate", "1000000/s", "--history", "none"],
+        &["--per-address", &per_address, "--per-provider", &per_provider, "--format", "jsonl"],
+    ]
+    .concat()
+    .into_iter()
+    .map(str::to_owned)
+    .collect();
+    for source in 1..=sources {
+        words.extend(["--source".to_owned(), format!("127.0.1.{source}")]);
     }
-}
-
-/// A simulated provider that is up; dropping it ends its process.
-struct Provider {
-    process: Child,
-    scenario: PathBuf,
-    dns: String,
-    port: String,
-}
-
-impl Provider {
-    fn start(sources: usize, addresses: usize, tls: bool) -> io::Result<Self> {
-        let path = std::env::temp_dir().join(format!("mxprobe-cells-{}.toml", std::process::id()));
-        std::fs::write(&path, scenario(sources, addresses, tls))?;
-        let mut process = Command::new(MXPROBE).arg("sim").arg(&path).stdout(Stdio::piped()).spawn()?;
-        let said = process.stdout.take().ok_or_else(|| io::Error::other("the provider has no standard output"))?;
-        let mut provider = Self { process, scenario: path, dns: String::new(), port: String::new() };
-        for line in BufReader::new(said).lines() {
-            let line = line?;
-            let mut words = line.split_whitespace();
-            match (words.next(), words.next()) {
-                (Some("dns"), Some(dns)) => dns.clone_into(&mut provider.dns),
-                (Some("smtp"), Some(address)) => {
-                    address.rsplit(':').next().unwrap_or_default().clone_into(&mut provider.port);
-                }
-                (Some("try"), _) => return Ok(provider),
-                _ => {}
-            }
-        }
-        Err(io::Error::other("the provider did not come up"))
+    let (took, output) = timed(MXPROBE, &words, false)?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let completed = format!(r#""sessions":{CELLS},"completed":{CELLS},"#);
+    if said.lines().next_back().is_none_or(|summary| !summary.contains(&completed)) {
+        let problem = String::from_utf8_lossy(&output.stderr);
+        return Err(io::Error::other(format!("not every session completed: {problem}")));
     }
-
-    /// One run from start to exit, which must complete every session.
-    fn probe(&self, sources: usize, limits: &Limits, tls: bool) -> io::Result<Took> {
-        let per_address = limits.per_address.to_string();
-        let per_provider = limits.per_provider.to_string();
-        let mut words: Vec<_> = [
-            ["run", "cells.example", "--dns", &self.dns, "--port", &self.port, "--until", "mail"].as_slice(),
-            &["--tls", if tls { "require" } else { "off" }, "--rate", "1000000/s", "--history", "none"],
-            &["--per-address", &per_address, "--per-provider", &per_provider, "--format", "jsonl"],
-        ]
-        .concat()
-        .into_iter()
-        .map(str::to_owned)
-        .collect();
-        for source in 1..=sources {
-            words.extend(["--source".to_owned(), format!("127.0.1.{source}")]);
-        }
-        let (took, output) = timed(MXPROBE, &words, false)?;
-        let said = String::from_utf8_lossy(&output.stdout);
-        let completed = format!(r#""sessions":{CELLS},"completed":{CELLS},"#);
-        if said.lines().next_back().is_none_or(|summary| !summary.contains(&completed)) {
-            let problem = String::from_utf8_lossy(&output.stderr);
-            return Err(io::Error::other(format!("not every session completed: {problem}")));
-        }
-        Ok(took)
-    }
-}
-
-impl Drop for Provider {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-        let _ = std::fs::remove_file(&self.scenario);
-    }
+    Ok(took)
 }
 
 /// A provider with so many addresses, which takes its time.

@@ -5,17 +5,19 @@
 //! start to its exit, checks, diagnosis and verdicts included.
 
 use std::fmt::Write as _;
-use std::io::{self, BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
 use std::time::Duration;
 
+use provider::{MXPROBE, Provider};
 use timed::{Took, median, timed};
 
+#[path = "support/provider.rs"]
+mod provider;
 #[path = "support/timed.rs"]
 mod timed;
 
-const MXPROBE: &str = env!("CARGO_BIN_EXE_mxprobe");
 const SOURCES: u32 = 16;
 const ADDRESSES: u32 = 8;
 const DELAY: Duration = Duration::from_millis(50);
@@ -30,15 +32,18 @@ fn main() -> io::Result<ExitCode> {
         "| messages | per address | per provider | sessions | lookups | ideal s | measured s | ratio | CPU s | peak MiB |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|");
-    let provider = Provider::start()?;
+    let provider = ready()?;
     let mut within = true;
     for send in [false, true] {
         for (per_address, per_provider) in [(1, 2), (1, 8), (4, 32)] {
+            if once && per_provider < 32 {
+                continue;
+            }
             let limits = Limits { per_address, per_provider };
             let ideal = limits.ideal(send).as_secs_f64();
             let (mut runs, mut lookups) = (Vec::new(), 0);
             for _ in 0..if once { 1 } else { RUNS } {
-                let (took, asked) = provider.smoke(&limits, send)?;
+                let (took, asked) = smoke(&provider, &limits, send)?;
                 runs.push(took);
                 lookups = asked;
             }
@@ -112,74 +117,39 @@ fn holds(at_once: u32, messages: u32, waits: u32) -> Option<u32> {
     most.last().copied().flatten()
 }
 
-/// A simulated provider that is up; dropping it ends its process.
-struct Provider {
-    process: Child,
-    directory: PathBuf,
-    dns: String,
-    port: String,
+/// A provider, in whose directory there is what a smoke test of it needs.
+fn ready() -> io::Result<Provider> {
+    let provider = Provider::start(&scenario()?, false)?;
+    let campaign = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/campaign");
+    for name in ["campaign.eml", "dkim.pem"] {
+        std::fs::copy(campaign.join(name), provider.directory.join(name))?;
+    }
+    std::fs::write(provider.directory.join("probe.toml"), probe())?;
+    Ok(provider)
 }
 
-impl Provider {
-    fn start() -> io::Result<Self> {
-        let directory = std::env::temp_dir().join(format!("mxprobe-smoke-{}", std::process::id()));
-        std::fs::create_dir_all(&directory)?;
-        let campaign = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/campaign");
-        for name in ["campaign.eml", "dkim.pem"] {
-            std::fs::copy(campaign.join(name), directory.join(name))?;
-        }
-        let path = directory.join("scenario.toml");
-        std::fs::write(&path, scenario()?)?;
-        std::fs::write(directory.join("probe.toml"), probe())?;
-        let mut process = Command::new(MXPROBE).arg("sim").arg(&path).stdout(Stdio::piped()).spawn()?;
-        let said = process.stdout.take().ok_or_else(|| io::Error::other("the provider has no standard output"))?;
-        let mut provider = Self { process, directory, dns: String::new(), port: String::new() };
-        for line in BufReader::new(said).lines() {
-            let line = line?;
-            let mut words = line.split_whitespace();
-            match (words.next(), words.next()) {
-                (Some("dns"), Some(dns)) => dns.clone_into(&mut provider.dns),
-                (Some("smtp"), Some(address)) => {
-                    address.rsplit(':').next().unwrap_or_default().clone_into(&mut provider.port);
-                }
-                (Some("try"), _) => return Ok(provider),
-                _ => {}
-            }
-        }
-        Err(io::Error::other("the provider did not come up"))
+/// One smoke test from start to exit, which must be GO; and how many lookups it took.
+fn smoke(provider: &Provider, limits: &Limits, send: bool) -> io::Result<(Took, usize)> {
+    let probe = provider.directory.join("probe.toml").display().to_string();
+    let (per_address, per_provider) = (limits.per_address.to_string(), limits.per_provider.to_string());
+    let words = [
+        ["smoke", &probe, "--dns", &provider.dns, "--port", &provider.port, "--history", "none"].as_slice(),
+        &["--rate", "1000000/s", "--pace", "0s", "--tls", "off", "--format", "jsonl"],
+        &["--per-address", &per_address, "--per-provider", &per_provider],
+        if send { &["--send"] } else { &["--until", "mail"] },
+    ]
+    .concat();
+    let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
+    let (took, output) = timed(MXPROBE, &words, false)?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let all = sessions(send);
+    let completed = format!(r#""sessions":{all},"completed":{all},"#);
+    if !output.status.success() || said.lines().next_back().is_none_or(|summary| !summary.contains(&completed)) {
+        let problem = String::from_utf8_lossy(&output.stderr);
+        let gates: Vec<&str> = said.lines().filter(|line| line.contains(r#""type":"gate""#)).collect();
+        return Err(io::Error::other(format!("not GO: {problem}{}", gates.join("\n"))));
     }
-
-    /// One smoke test from start to exit, which must be GO; and how many lookups it took.
-    fn smoke(&self, limits: &Limits, send: bool) -> io::Result<(Took, usize)> {
-        let probe = self.directory.join("probe.toml").display().to_string();
-        let (per_address, per_provider) = (limits.per_address.to_string(), limits.per_provider.to_string());
-        let words = [
-            ["smoke", &probe, "--dns", &self.dns, "--port", &self.port, "--history", "none"].as_slice(),
-            &["--rate", "1000000/s", "--pace", "0s", "--tls", "off", "--format", "jsonl"],
-            &["--per-address", &per_address, "--per-provider", &per_provider],
-            if send { &["--send"] } else { &["--until", "mail"] },
-        ]
-        .concat();
-        let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
-        let (took, output) = timed(MXPROBE, &words, false)?;
-        let said = String::from_utf8_lossy(&output.stdout);
-        let all = sessions(send);
-        let completed = format!(r#""sessions":{all},"completed":{all},"#);
-        if !output.status.success() || said.lines().next_back().is_none_or(|summary| !summary.contains(&completed)) {
-            let problem = String::from_utf8_lossy(&output.stderr);
-            let gates: Vec<&str> = said.lines().filter(|line| line.contains(r#""type":"gate""#)).collect();
-            return Err(io::Error::other(format!("not GO: {problem}{}", gates.join("\n"))));
-        }
-        Ok((took, said.lines().filter(|line| line.contains(r#""type":"lookup""#)).count()))
-    }
-}
-
-impl Drop for Provider {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-        let _ = std::fs::remove_dir_all(&self.directory);
-    }
+    Ok((took, said.lines().filter(|line| line.contains(r#""type":"lookup""#)).count()))
 }
 
 /// The scenario of the mended campaign, with more of everything and slower.

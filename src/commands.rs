@@ -6,6 +6,8 @@ use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
+use tokio::runtime::{Builder, Runtime};
+
 use crate::catalog::Catalog;
 use crate::cli::args::Input;
 use crate::cli::{Command, Usage, completions};
@@ -150,12 +152,20 @@ fn open(input: &Input) -> Result<Box<dyn io::Read + Send>, Failure> {
 /// runtime, of the history, and of one session.
 const FEWEST: usize = 16;
 
-/// The runtime for the commands that meet the network.
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+/// The runtime for a run. Sessions wait and hardly compute: on one thread none is handed over.
+fn runtime() -> Result<Runtime, Failure> {
+    build(&mut Builder::new_current_thread())
+}
+
+/// The runtime for what serves others beside.
+fn threads() -> Result<Runtime, Failure> {
+    build(&mut Builder::new_multi_thread())
+}
+
+fn build(builder: &mut Builder) -> Result<Runtime, Failure> {
     // Asked beforehand, for the runtime does not refuse in order.
     if let Some(left) = wire::descriptors().filter(|left| *left < FEWEST) {
         return Err(Failure::ours(format!("{left} files can be opened: wanted {FEWEST} or more (ulimit -n)")));
     }
-    let built = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    built.map_err(|e| Failure::ours(format!("the runtime: {e}")))
+    builder.enable_all().build().map_err(|e| Failure::ours(format!("the runtime: {e}")))
 }

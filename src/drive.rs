@@ -2,13 +2,15 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
-use std::task::{Poll, ready};
+use std::mem::MaybeUninit;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::task::yield_now;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::smtp::dialog::{Act, Dialog, Line};
 use crate::smtp::fault::Fault;
@@ -31,48 +33,52 @@ pub async fn drive(
     mut cancel: watch::Receiver<bool>,
     mut trace: Option<&mut Trace>,
 ) -> Learned {
-    // Not in the future itself, which is moved before it is run.
-    let mut buffer = vec![0; 4096];
-    let mut cancelled = false;
+    let stop = pin!(turned(&mut cancel));
+    let alarm = pin!(sleep_until(Instant::now()));
+    let mut outside = Outside { stop: Some(stop), alarm };
     // How much is written of what the session is writing.
     let mut written = 0;
     loop {
-        let done = async {
-            match session.poll() {
-                Action::Close => Ok(Ok(None)),
-                Action::Read(until) => timeout_at(until.into(), wire.read(&mut buffer))
-                    .await
-                    .map(|read| read.map(|n| Some(Event::Received(&buffer[..n]))).map_err(|e| io_fault(&e))),
-                Action::Upgrade(until) => {
-                    timeout_at(until.into(), wire.upgrade()).await.map(|done| done.map(|()| Some(Event::Upgraded)))
-                }
-                Action::Write(bytes, until) => {
-                    if let Some(trace) = trace.as_deref_mut().filter(|_| written == 0) {
-                        trace.sent(bytes);
+        let happened = match session.poll() {
+            Action::Close => break,
+            Action::Read(until) => {
+                poll_fn(|cx| match read(wire, cx) {
+                    Poll::Pending => outside.poll(cx, until),
+                    done @ Poll::Ready(_) => done,
+                })
+                .await
+            }
+            Action::Upgrade(until) => {
+                let mut upgrade = pin!(wire.upgrade());
+                poll_fn(|cx| match upgrade.as_mut().poll(cx) {
+                    Poll::Pending => outside.poll(cx, until),
+                    done @ Poll::Ready(_) => {
+                        done.map(|done| done.map_or_else(Happened::Failed, |()| Happened::Upgraded))
                     }
-                    let wrote = timeout_at(until.into(), write(wire, bytes, &mut written, &mut buffer)).await;
-                    wrote.map(|done| match done {
-                        Ok(None) => Ok(Some(Event::Wrote)),
-                        Ok(Some(n)) => Ok(Some(Event::Received(&buffer[..n]))),
-                        Err(e) => Err(io_fault(&e)),
-                    })
+                })
+                .await
+            }
+            Action::Write(bytes, until) => {
+                if let Some(trace) = trace.as_deref_mut().filter(|_| written == 0) {
+                    trace.sent(bytes);
                 }
+                poll_fn(|cx| match write(wire, cx, bytes, &mut written) {
+                    Poll::Pending => outside.poll(cx, until),
+                    done @ Poll::Ready(_) => done,
+                })
+                .await
             }
         };
-        let event = tokio::select! {
-            biased;
-            () = turned(&mut cancel), if !cancelled => {
-                cancelled = true;
+        let event = match &happened {
+            Happened::Received(bytes) => Event::Received(bytes),
+            Happened::Wrote => Event::Wrote,
+            Happened::Upgraded => Event::Upgraded,
+            Happened::Failed(fault) => Event::Failed(fault.clone()),
+            Happened::Stopped => {
                 written = 0;
                 session.cancel(Instant::now().into());
                 continue;
             }
-            done = done => match done {
-                Ok(Ok(Some(event))) => event,
-                Ok(Ok(None)) => break,
-                Ok(Err(fault)) => Event::Failed(fault),
-                Err(_) => Event::Failed(Fault::TimedOut),
-            },
         };
         if let Some(trace) = trace.as_deref_mut() {
             trace.happened(&event);
@@ -81,41 +87,97 @@ pub async fn drive(
         if !matches!(event, Event::Received(_)) {
             written = 0;
         }
+        let timed_out = matches!(event, Event::Failed(Fault::TimedOut));
         session.handle(event, Instant::now().into());
+        if timed_out {
+            // Of many that time out at once, all are told before the first is dealt with further.
+            yield_now().await;
+        }
     }
     // A leave that finds no room is not taken: a server that reads no more would hold us for ever.
-    let _ = timeout_at(Instant::now(), wire.shutdown()).await;
+    poll_fn(|cx| {
+        let _ = Pin::new(&mut *wire).poll_shutdown(cx);
+        Poll::Ready(())
+    })
+    .await;
     session.finish()
 }
 
-/// Writes on from `written`; `None` = all is written. Where the server takes no more for now and has
-/// something to say, that comes first: it may be why.
-async fn write(
-    wire: &mut impl Wire,
-    bytes: &[u8],
-    written: &mut usize,
-    buffer: &mut [u8],
-) -> io::Result<Option<usize>> {
-    poll_fn(|cx| {
-        loop {
-            let rest = bytes.get(*written..).unwrap_or_default();
-            let poll = match rest {
-                [] => Pin::new(&mut *wire).poll_flush(cx).map_ok(|()| 0),
-                rest => Pin::new(&mut *wire).poll_write(cx, rest),
-            };
-            match poll {
-                Poll::Ready(Ok(_)) if rest.is_empty() => return Poll::Ready(Ok(None)),
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-                Poll::Ready(Ok(n)) => *written += n,
-                Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
-                Poll::Pending => break,
-            }
-        }
-        let mut read = ReadBuf::new(buffer);
-        ready!(Pin::new(&mut *wire).poll_read(cx, &mut read))?;
-        Poll::Ready(Ok(Some(read.filled().len())))
+/// What became of an action.
+enum Happened {
+    Received(Vec<u8>),
+    Wrote,
+    Upgraded,
+    Failed(Fault),
+    /// The operator stops the run.
+    Stopped,
+}
+
+/// The most that is taken at a time.
+const ROOM: usize = 4096;
+
+/// Takes what has come. The room for it is none that a session holds while it waits.
+fn read(wire: &mut impl Wire, cx: &mut Context<'_>) -> Poll<Happened> {
+    let mut room = [const { MaybeUninit::uninit() }; ROOM];
+    let mut buffer = ReadBuf::uninit(&mut room);
+    let read = ready!(Pin::new(wire).poll_read(cx, &mut buffer));
+    Poll::Ready(match read {
+        Ok(()) => Happened::Received(buffer.filled().to_vec()),
+        Err(e) => Happened::Failed(io_fault(&e)),
     })
-    .await
+}
+
+/// Writes on from `written`. Where the server takes no more for now and has something to say, that
+/// comes first: it may be why.
+fn write(wire: &mut impl Wire, cx: &mut Context<'_>, bytes: &[u8], written: &mut usize) -> Poll<Happened> {
+    loop {
+        let rest = bytes.get(*written..).unwrap_or_default();
+        let poll = match rest {
+            [] => Pin::new(&mut *wire).poll_flush(cx).map_ok(|()| 0),
+            rest => Pin::new(&mut *wire).poll_write(cx, rest),
+        };
+        return Poll::Ready(match poll {
+            Poll::Ready(Ok(_)) if rest.is_empty() => Happened::Wrote,
+            Poll::Ready(Ok(0)) => Happened::Failed(Fault::Closed),
+            Poll::Ready(Ok(n)) => {
+                *written += n;
+                continue;
+            }
+            Poll::Ready(Err(e)) => Happened::Failed(io_fault(&e)),
+            Poll::Pending => return read(wire, cx),
+        });
+    }
+}
+
+/// What ends a wait from outside: the time, and the operator.
+struct Outside<'a, F> {
+    /// None once the operator has stopped the run.
+    stop: Option<Pin<&'a mut F>>,
+    /// Set for the end of some wait, this one or an earlier one: to set it for each would cost more
+    /// than most waits last.
+    alarm: Pin<&'a mut Sleep>,
+}
+
+impl<F: Future<Output = ()>> Outside<'_, F> {
+    fn poll(&mut self, cx: &mut Context<'_>, until: impl Into<Instant>) -> Poll<Happened> {
+        if let Some(stop) = &mut self.stop
+            && stop.as_mut().poll(cx).is_ready()
+        {
+            self.stop = None;
+            return Poll::Ready(Happened::Stopped);
+        }
+        let until = until.into();
+        loop {
+            if self.alarm.deadline() > until {
+                self.alarm.as_mut().reset(until);
+            }
+            ready!(self.alarm.as_mut().poll(cx));
+            if self.alarm.deadline() == until {
+                return Poll::Ready(Happened::Failed(Fault::TimedOut));
+            }
+            self.alarm.as_mut().reset(until);
+        }
+    }
 }
 
 /// Waits until the operator stops the run; for ever when nobody can any more.

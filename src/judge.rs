@@ -6,22 +6,26 @@
 //! what is cheapest to be wrong about; each sees only what those before it left unexplained.
 //!
 //! Pure: no clock, no network; the same evidence, in whatever order it was read, gives the same
-//! bytes.
+//! bytes. What that means for more sessions than are kept one by one, [`Evidence`] says.
 
 mod auth;
 mod case;
 mod columns;
 mod dns;
 mod evidence;
+mod fold;
 mod healthy;
+mod lean;
 mod matrix;
 mod names;
 mod ours;
 mod pairs;
 mod pattern;
 mod rate;
+mod repeats;
 mod rows;
 mod sentences;
+mod sequence;
 mod silence;
 pub mod statistics;
 mod time;

@@ -107,6 +107,8 @@ pub const RENEWAL: Duration = Duration::from_secs(5);
 pub struct RunLedger {
     /// In the order of time.
     starts: BTreeMap<Account, VecDeque<Timestamp>>,
+    /// The longest window that anybody asks about.
+    longest: BTreeMap<Account, Duration>,
     /// By the run that found them.
     rests: BTreeMap<(Account, IpAddr), BTreeMap<Arc<str>, Rest>>,
 }
@@ -115,7 +117,13 @@ impl Ledger for RunLedger {
     fn admit(&mut self, ask: &Ask<'_>) -> Admission {
         let admission = self.look(ask);
         if admission == Admission::Go {
-            self.enter(ask.account, ask.now, ask.now);
+            // On our own ground there are no budgets, and nobody asks beyond the rate's window.
+            let kept = if ask.ground == Ground::Foreign { DAY } else { ask.limits.rate.per };
+            let longest = self.longest.get(ask.account).map_or(kept, |longest| kept.max(*longest));
+            if self.longest.get(ask.account) != Some(&longest) {
+                self.longest.insert(ask.account.clone(), longest);
+            }
+            self.keep(ask.account, ask.now, ask.now, longest);
         }
         admission
     }
@@ -170,8 +178,15 @@ impl RunLedger {
 
     /// Enters a start, this run's or another's, and forgets those that are older than a day.
     pub fn enter(&mut self, account: &Account, start: Timestamp, now: Timestamp) {
-        let log = self.starts.entry(account.clone()).or_default();
-        while log.front().is_some_and(|&first| later(first, window(DAY)) <= now) {
+        self.keep(account, start, now, DAY);
+    }
+
+    fn keep(&mut self, account: &Account, start: Timestamp, now: Timestamp, kept: Duration) {
+        let log = match self.starts.get_mut(account) {
+            Some(log) => log,
+            None => self.starts.entry(account.clone()).or_default(),
+        };
+        while log.front().is_some_and(|&first| later(first, window(kept)) <= now) {
             log.pop_front();
         }
         let at = log.partition_point(|&other| other <= start);

@@ -15,7 +15,7 @@ use crate::dns::Dns;
 use crate::gate;
 use crate::judge::{Evidence, judge};
 use crate::ledger::{Ledger, later};
-use crate::plan::Sample;
+use crate::plan::{Plan, Sample};
 use crate::probe::Probe;
 use crate::record::{self, Line, Lookup, Session, ms};
 use crate::reproduce::Inquiry;
@@ -80,7 +80,7 @@ pub enum Event {
     Line(Line),
     /// The sessions to come and how long they will take at least, before the first one starts.
     Planned {
-        sessions: usize,
+        sessions: u64,
         lasts: Duration,
         left_out: Vec<String>,
         /// What the plan takes from each provider's budgets, in words.
@@ -226,21 +226,19 @@ async fn go(
         parts.iter().enumerate().for_each(|(index, part)| sampling.inquiry().plan(index, part));
     }
     let (plan, mut terms) = (layout::whole(&parts), terms::Terms::default());
-    for attempt in &plan.attempts {
-        terms.see(attempt);
-    }
+    terms.see(&plan);
     terms.check(&plan, setup.ledger.unkept().filter(|_| !setup.dry_run))?;
 
     voice.line(Line::Run(head(&setup, &resolved, &id, clock.wall))).await;
     let mut evidence = Evidence::new();
     for mut lookup in setup.dns.take_lookups() {
         lookup.run.clone_from(&id);
-        evidence.add(Line::Lookup(lookup.clone()));
-        voice.line(Line::Lookup(lookup)).await;
+        let line = Line::Lookup(lookup);
+        evidence.add(&line);
+        voice.line(line).await;
     }
     // The parts of a sample follow one another, those of a matrix mix.
-    let starts = if sampling.is_some() { layout::one_by_one(&parts) } else { plan.starts() };
-    let lasts = starts.iter().max().copied().unwrap_or_default();
+    let lasts = if sampling.is_some() { parts.iter().map(Plan::lasts).sum() } else { plan.lasts() };
     let planned = Event::Planned {
         sessions: plan.sessions(),
         lasts,
@@ -250,8 +248,15 @@ async fn go(
     voice.say(planned).await;
 
     if setup.dry_run {
-        for (attempt, start) in plan.attempts.iter().zip(starts) {
-            voice.line(attempt.record(&id, later(clock.now(), start)).planned()).await;
+        let whole = [plan];
+        let mut begun = Duration::ZERO;
+        for part in if sampling.is_some() { &parts[..] } else { &whole[..] } {
+            let mut starts = part.starts();
+            for attempt in part.attempts() {
+                let start = begun + starts.start(&attempt);
+                voice.line(attempt.record(&id, later(clock.now(), start)).planned()).await;
+            }
+            begun += part.lasts();
         }
         return Ok(record::Summary { run: id, ..record::Summary::default() });
     }
@@ -276,10 +281,10 @@ async fn go(
             voice.say(Event::Transcript(session.seq, dialog)).await;
         }
         if preflight.is_some() {
-            held.push(session.clone());
+            held.push((*session).clone());
         }
-        let line = Line::Session(Box::new(session));
-        evidence.add(line.clone());
+        let line = Line::Session(session);
+        evidence.add(&line);
         voice.line(line).await;
     }
 
@@ -289,7 +294,7 @@ async fn go(
         let asked =
             setup.dns.take_lookups().into_iter().map(|lookup| Line::Lookup(Lookup { run: id.clone(), ..lookup }));
         for line in asked.chain(checks.iter().cloned().map(Line::Check)) {
-            evidence.add(line.clone());
+            evidence.add(&line);
             voice.line(line).await;
         }
     }

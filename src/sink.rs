@@ -49,6 +49,15 @@ pub trait Sink {
     /// The writer's.
     fn line(&mut self, line: &Line) -> io::Result<()>;
 
+    /// Writes what was held back so far, where that was for speed alone.
+    ///
+    /// # Errors
+    ///
+    /// The writer's.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Writes what is still to be written; no line comes after it.
     ///
     /// # Errors

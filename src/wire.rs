@@ -113,9 +113,9 @@ impl AsyncWrite for Stream {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().0 {
-            State::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            // The close that comes next says as much.
+            State::Plain(_) | State::Gone => Poll::Ready(Ok(())),
             State::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-            State::Gone => Poll::Ready(Ok(())),
         }
     }
 }

@@ -69,7 +69,7 @@ fn round(number: i64, words: &str) -> (Timestamp, Vec<Line>) {
     }
     let mut evidence = Evidence::new();
     for line in &lines {
-        evidence.add(line.clone());
+        evidence.add(line);
     }
     lines.extend(judge(&evidence, Catalog::built_in()).into_iter().map(|d| Line::Diagnosis(Box::new(d))));
     (at + SignedDuration::from_mins(1), lines)

@@ -1,24 +1,28 @@
 //! Memory is bounded by what was read: for each reader of bytes from outside, `most` bytes for every
-//! byte of a hostile input, and `least` whatever its size. What reads a stream has no `most` at all.
+//! byte of a hostile input, and `least` whatever its size. What reads a stream has no `most` at all, and
+//! neither have the sessions of a run, once they are many.
 //!
 //! One test, because the allocator counts for the whole process.
 
 use std::io::{BufReader, Cursor};
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use mxprobe::catalog::Catalog;
 use mxprobe::judge::{Evidence, judge};
 use mxprobe::policy::{mta_sts, tls_rpt};
 use mxprobe::probe::file::ProbeFile;
-use mxprobe::record::Line;
+use mxprobe::record::{Kind, Line};
 use mxprobe::report::Reader;
 use mxprobe::report::import::Import;
 use mxprobe::sim::Scenario;
 use mxprobe::smtp::decoder::Decoder;
 use mxprobe::smtp::dialog::Dialog;
 use mxprobe::smtp::fault::Fault;
+use mxprobe::smtp::reply::Code;
 use mxprobe::smtp::session::{Action, Event, Script, Session, TlsLevel};
 use mxprobe::stage::Stage;
 use mxprobe::timeouts::Timeouts;
@@ -71,7 +75,49 @@ fn memory_is_bounded_by_what_was_read() {
         }
         println!("{reader}: at most {:.1} bytes a byte, {} KB in all", highest.0, highest.1 / KB);
     }
+    for (what, own_words, most) in [("alike", false, 24 * MB), ("each with its own recipient and words", true, 96 * MB)]
+    {
+        HEAP.reset_peak_usage();
+        let before = HEAP.current_usage();
+        a_million_sessions(own_words);
+        let taken = HEAP.peak_usage() - before;
+        println!("a million sessions, {what}: {} KB", taken / KB);
+        if taken > most {
+            over.push(format!("a million sessions, {what}: {taken} bytes"));
+        }
+    }
     assert!(over.is_empty(), "{}", over.join("\n"));
+}
+
+/// Takes in a million sessions of a run from 8 sources to 8 addresses, of which one in 50 is refused,
+/// and judges them. With words of their own each has another recipient, and each refusal another reply.
+fn a_million_sessions(own_words: bool) {
+    let mut evidence = Evidence::new();
+    let text = "{\"run\":\"r\",\"seq\":1,\"at\":\"2026-11-24T10:00:00Z\",\"kind\":\"completed\",\"stage\":\"rcpt\",\
+        \"domain\":\"a.example\",\"mx\":\"mx.a.example\",\"from\":\"a@b.example\",\"until\":\"rcpt\",\"banner\":[\"220 mx.a.example\"],\
+        \"tls\":{\"names\":[\"a.example\",\"*.a.example\"]}}";
+    let mut line = Line::Session(Box::new(serde_json::from_str(text).unwrap()));
+    let begin = Timestamp::from_second(1_800_000_000).unwrap();
+    for n in 0..1_000_000_u32 {
+        let Line::Session(session) = &mut line else { unreachable!() };
+        session.seq = u64::from(n) + 1;
+        session.at = begin + Duration::from_millis(u64::from(n));
+        session.source = Some(Ipv4Addr::from(0xC000_0200 + n % 8).into());
+        session.address = Some(Ipv4Addr::from(0xC633_6400 + n / 8 % 8).into());
+        if own_words {
+            session.to = Some(format!("user{n}@a.example"));
+        }
+        let refused = n % 50 == 49;
+        session.kind = if refused { Kind::Rejected } else { Kind::Completed };
+        session.code = if refused { Code::new(450) } else { None };
+        // Numbers are taken out of a reply, words are not.
+        let word = |n: u32| n.to_string().bytes().map(|digit| char::from(digit + 50)).collect::<String>();
+        let words = if own_words { word(n) } else { format!("id {n:X}") };
+        session.reply = refused.then(|| vec![format!("450 4.2.0 not now {words}")]);
+        evidence.add(&line);
+    }
+    assert_eq!(evidence.tally().sessions(), 1_000_000);
+    drop(judge(&evidence, Catalog::built_in()));
 }
 
 const BOUNDS: &[Bound] = &[

@@ -65,7 +65,7 @@ fn jsonl_holds_nothing_back() {
         let out = Shared::default();
         let mut sink = open(Format::Jsonl, out.clone(), Look::default());
         for (count, line) in lines.iter().enumerate() {
-            sink.line(line).unwrap();
+            sink.line(line).and_then(|()| sink.flush()).unwrap();
             assert_eq!(out.text().lines().count(), count + 1, "{name}");
         }
     }

@@ -92,10 +92,10 @@ fn every_probe_is_planned_as_it_is() {
         ];
         let plan = plan(&probe, &routes, &sources, 7, 1);
         let cells: BTreeSet<_> =
-            plan.attempts.iter().map(|a| (a.role, a.address, a.source.clone().unwrap().address)).collect();
-        assert_eq!((plan.attempts.len(), cells.len()), (6, 6), "{name}: two sources, two addresses and a control");
-        assert!(plan.attempts.iter().all(|attempt| attempt.to.is_none()), "{name}");
-        let controls = plan.attempts.iter().filter(|attempt| attempt.role == Role::Control);
+            plan.attempts().map(|a| (a.role, a.address, a.source.clone().unwrap().address)).collect();
+        assert_eq!((plan.len(), cells.len()), (6, 6), "{name}: two sources, two addresses and a control");
+        assert!(plan.attempts().all(|attempt| attempt.to.is_none()), "{name}");
+        let controls = plan.attempts().filter(|attempt| attempt.role == Role::Control);
         assert!(controls.map(|attempt| attempt.until).eq([Stage::Ehlo; 2]), "{name}");
         assert_eq!(plan.left_out.len(), 1, "{name}: the IPv6 address");
     }

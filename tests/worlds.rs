@@ -13,6 +13,7 @@ use mxprobe::judge::{Evidence, judge};
 use mxprobe::record::{Confidence, Diagnosis, DiagnosisKind, Kind};
 use mxprobe::smtp::reply::{Code, Enhanced, tag};
 use mxprobe::stage::Stage;
+use mxprobe::status::Tally;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -425,11 +426,7 @@ fn every_world_is_told_right() {
     let worlds = worlds();
     assert!(worlds.len() >= 60, "only {} worlds", worlds.len());
     for (name, world) in worlds {
-        let mut lines = Lines::of(&world);
-        for other in &world.beside {
-            let more = Lines::of(other).out;
-            lines.out.extend(more.into_iter().map(|l| l.replace("\"r1\"", "\"r0\"")));
-        }
+        let lines = together(&world);
         let found = said(&read(lines.out.clone()));
         let mut complaints = differences(&lines, &world, &found);
         complaints.extend(broken_promises(&found));
@@ -446,6 +443,89 @@ fn every_world_is_told_right() {
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// The lines of a world and of those beside it.
+fn together(world: &World) -> Lines<'_> {
+    let mut lines = Lines::of(world);
+    for other in &world.beside {
+        let more = Lines::of(other).out;
+        lines.out.extend(more.into_iter().map(|l| l.replace("\"r1\"", "\"r0\"")));
+    }
+    lines
+}
+
+/// The lines of a world that happens so many times over, each time so many milliseconds later.
+fn again(lines: &[String], times: i64, later: i64) -> Vec<String> {
+    let lines: Vec<Value> = lines.iter().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let (often, once): (Vec<_>, Vec<_>) = lines.iter().partition(|l| l["type"] == "session" || l["type"] == "passed");
+    let mut out: Vec<String> = once.into_iter().map(Value::to_string).collect();
+    for time in 0..times {
+        for &line in &often {
+            let mut line = line.clone();
+            for field in ["at", "from-time", "to-time"] {
+                if let Some(at) = line[field].as_str().map(|at| at.parse::<Timestamp>().unwrap()) {
+                    line[field] = json!((at + SignedDuration::from_millis(later * time)).to_string());
+                }
+            }
+            if let Some(seq) = line["seq"].as_i64() {
+                line["seq"] = json!(seq * times + time);
+            }
+            out.push(line.to_string());
+        }
+    }
+    out
+}
+
+fn bounded(bound: usize, lines: &[String]) -> (Vec<Diagnosis>, Tally) {
+    let mut evidence = Evidence::bounded(bound);
+    evidence.read(lines.join("\n").as_bytes(), "world").unwrap();
+    (said(&evidence), evidence.tally())
+}
+
+/// Sessions that say the same within a second are folded, and nothing is lost.
+#[test]
+fn every_world_is_told_the_same_whether_it_is_folded_or_not() {
+    let mut wrong = Vec::new();
+    for (name, world) in worlds() {
+        let lines = together(&world).out;
+        let often = again(&lines, 6, 1);
+        let one_by_one = bounded(usize::MAX, &often);
+        let folded = bounded(2 * lines.len() + 10, &often);
+        assert!(often.len() > 2 * lines.len() + 10 || lines.len() < 12, "{name}: nothing is folded");
+        let gist = |(found, tally): &(Vec<Diagnosis>, Tally)| {
+            let found: Vec<_> = found.iter().map(|d| json!(d).to_string().replace("make about ", "make ")).collect();
+            format!("{tally:?}\n  {}", found.join("\n  "))
+        };
+        if gist(&folded) != gist(&one_by_one) {
+            wrong.push(format!("\n{name}:\n  {}\nwanted\n  {}\n", gist(&folded), gist(&one_by_one)));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.concat());
+}
+
+/// Folded until little is left of when each session was, nothing is named that nobody thought of when
+/// each was known; and no session is lost.
+#[test]
+fn what_is_folded_far_says_less_and_nothing_else() {
+    let mut wrong = Vec::new();
+    for (name, world) in worlds() {
+        let often = again(&together(&world).out, 20, 3 * 60 * 60 * 1000);
+        let (one_by_one, tally) = bounded(usize::MAX, &often);
+        for bound in [often.len() / 2, 1] {
+            let (folded, same) = bounded(bound, &often);
+            assert_eq!(tally, same, "{name}");
+            let thought_of = |d: &Diagnosis| {
+                one_by_one
+                    .iter()
+                    .any(|o| (o.kind, &o.sources) == (d.kind, &d.sources) || o.candidates.contains(&d.kind))
+            };
+            for d in folded.iter().filter(|d| d.confidence >= Confidence::High && !thought_of(d)) {
+                wrong.push(format!("\n{name} at {bound}:\n  {}\nwanted\n  {}\n", json!(d), json!(one_by_one)));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.concat());
 }
 
 /// What holds for every diagnosis.

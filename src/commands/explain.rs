@@ -30,7 +30,7 @@ pub(super) fn explain(args: &ExplainArgs) -> Done {
         }
         understand(&mut report, catalog);
         if outcome.is_ok() {
-            outcome = sink.line(&Line::Report(Box::new(report)));
+            outcome = sink.line(&Line::Report(Box::new(report))).and_then(|()| sink.flush());
         }
     };
     for item in &args.items {

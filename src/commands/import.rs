@@ -35,9 +35,9 @@ pub(super) fn import(args: &ImportArgs) -> Done {
             }
             let drawn = args.evidence.format == Format::Jsonl || seq <= DRAWN || !matches!(line, Line::Session(_));
             if drawn && outcome.is_ok() {
-                outcome = sink.line(&line);
+                outcome = sink.line(&line).and_then(|()| sink.flush());
             }
-            evidence.add(line);
+            evidence.add(&line);
         };
         let read = reader.read(input, &mut found).map_err(|e| Failure::config(format!("{}: {e}", name(log))))?;
         if !args.evidence.output.quiet {

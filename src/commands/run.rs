@@ -122,7 +122,8 @@ async fn shown_by(
     let stop = Arc::new(stop);
     stop_on_signals(Arc::clone(&stop), "open sessions say QUIT")?;
     let running = run(setup, tell, cancel);
-    let shown = show.all(events, &stop).await;
+    let shown = tokio::task::spawn_blocking(move || show.all(events, &stop)).await;
+    let shown = shown.map_err(|e| Failure::ours(format!("the output broke off: {e}")))?;
     let summary = running.await.map_err(|e| Failure::ours(format!("the run broke off: {e}")))?;
     if dry_run {
         for budget in &shown.budgets {

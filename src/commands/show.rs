@@ -25,6 +25,12 @@ use crate::visible::visible;
 /// A run that lasts longer says beforehand how long.
 const LONG: Duration = Duration::from_secs(10);
 
+/// As much is shown at a time.
+const BATCH: usize = 256;
+
+/// Between two batches: whoever is woken for each single line costs the sessions more than the line.
+const NAP: Duration = Duration::from_millis(1);
+
 /// How text is laid out for `output`, on this standard output.
 pub(super) fn look(output: &Output) -> Look {
     let terminal = io::stdout().is_terminal();
@@ -115,6 +121,7 @@ impl Show {
     /// Shows a line that does not come from the run.
     pub(super) fn also(&mut self, line: &Line) {
         self.line_out(line);
+        self.tell(|sink| sink.flush());
     }
 
     /// Has the progress say what is known so far.
@@ -133,20 +140,16 @@ impl Show {
     }
 
     /// Shows everything until the run has no more to say. When nobody is left to be told, `stop`
-    /// turns true.
-    pub(super) async fn all(mut self, mut events: mpsc::Receiver<Event>, stop: &watch::Sender<bool>) -> Shown {
-        while let Some(event) = events.recv().await {
-            match event {
-                Event::Line(line) => self.line(&line),
-                Event::Planned { sessions, lasts, left_out, budgets } => {
-                    self.planned(sessions, lasts, &left_out);
-                    self.budgets = budgets;
-                }
-                Event::Transcript(_, dialog) => self.out(&format!("{dialog}\n")),
-            }
+    /// turns true. It blocks, and so has a thread of its own.
+    pub(super) fn all(mut self, mut events: mpsc::Receiver<Event>, stop: &watch::Sender<bool>) -> Shown {
+        let mut batch = Vec::with_capacity(BATCH);
+        while events.blocking_recv_many(&mut batch, BATCH) > 0 {
+            batch.drain(..).for_each(|event| self.event(event));
+            self.tell(|sink| sink.flush());
             if self.out.is_none() && self.record.is_none() {
                 let _ = stop.send(true);
             }
+            std::thread::sleep(NAP);
         }
         if let Some(progress) = &self.progress {
             progress.finish();
@@ -163,6 +166,17 @@ impl Show {
         let unread = self.out.is_none() && self.failure.is_none();
         let Self { diagnoses, gates, budgets, failure, .. } = self;
         Shown { nagios: status, diagnoses, gates, budgets, failure, unread }
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Line(line) => self.line(&line),
+            Event::Planned { sessions, lasts, left_out, budgets } => {
+                self.planned(sessions, lasts, &left_out);
+                self.budgets = budgets;
+            }
+            Event::Transcript(_, dialog) => self.out(&format!("{dialog}\n")),
+        }
     }
 
     fn line(&mut self, line: &Line) {
@@ -200,7 +214,7 @@ impl Show {
         }
     }
 
-    fn planned(&mut self, sessions: usize, lasts: Duration, left_out: &[String]) {
+    fn planned(&mut self, sessions: u64, lasts: Duration, left_out: &[String]) {
         let mut err = io::stderr();
         for what in left_out {
             let _ = writeln!(err, "mxprobe: not probed: {}", visible(what));
@@ -210,7 +224,7 @@ impl Show {
             let lasts = humantime::format_duration(Duration::from_secs(lasts.as_secs()));
             let _ = writeln!(err, "mxprobe: {sessions} sessions, at least {lasts}, until about {end:.0}");
         }
-        self.progress = Some(Progress::new(sessions as u64, self.wants_progress));
+        self.progress = Some(Progress::new(sessions, self.wants_progress));
     }
 
     /// A dialog: on standard output beside the text, else out of the way of what programs read.

@@ -9,7 +9,7 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{broadcast, watch};
 
 use super::run::stop_on_signals;
-use super::{Done, Failure, print, runtime};
+use super::{Done, Failure, print, threads};
 use crate::cli::sim::SimArgs;
 use crate::drive::turned;
 use crate::sim::{Ended, Ports, Provider, Scenario, Seen};
@@ -23,7 +23,7 @@ pub(super) fn sim(args: &SimArgs) -> Done {
     };
     let log = args.log.as_ref().map(create).transpose()?;
     let ports = Ports { dns: args.dns_port.unwrap_or(0), smtp: args.port.unwrap_or(0) };
-    runtime()?.block_on(async {
+    threads()?.block_on(async {
         let provider = Provider::start(scenario, ports).await;
         let provider = provider.map_err(|e| Failure::config(format!("{name}: the ports cannot be served: {e}")))?;
         print(invitation(&provider).as_bytes())?;

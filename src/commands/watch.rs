@@ -13,7 +13,7 @@ use rand::Rng as _;
 use tokio::sync::watch;
 
 use super::run::{ledger, stop_on_signals};
-use super::{Done, Failure, catalog, runtime};
+use super::{Done, Failure, catalog, threads};
 use crate::address::Host;
 use crate::alert::{Courier, Pace};
 use crate::cli::args::History;
@@ -40,14 +40,14 @@ pub(super) fn watch(args: WatchArgs) -> Done {
         zone: TimeZone::system(),
     };
     if options.dry_run {
-        return runtime()?.block_on(foresee(&watched, means));
+        return threads()?.block_on(foresee(&watched, means));
     }
     let archives = archives(&options.history)?;
     let record = options.record.as_deref().map(record).transpose()?;
     let log = Log::new(Box::new(io::stdout()), Box::new(io::stderr()), options.output.format == Format::Jsonl, record);
     let mut courier = Courier { trust: means.trust.clone(), name: host_name(), page: None, pace: Pace::default() };
     let flags = targets.flags.clone();
-    runtime()?.block_on(async {
+    threads()?.block_on(async {
         let web = match listen {
             Some(listen) => {
                 let listener = Listener::open(listen).await.map_err(Failure::config)?;

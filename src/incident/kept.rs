@@ -50,7 +50,7 @@ impl Kept {
     /// Everything from `round` on, to be judged.
     pub(super) fn evidence(&self, round: u64) -> Evidence {
         let mut evidence = Evidence::new();
-        self.since(round).for_each(|(_, lines)| lines.iter().for_each(|line| evidence.add(line.clone())));
+        self.since(round).for_each(|(_, lines)| lines.iter().for_each(|line| evidence.add(line)));
         evidence
     }
 

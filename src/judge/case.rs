@@ -29,7 +29,7 @@ pub(crate) struct Ground {
 impl Ground {
     /// The evidence in the order of time and content, and the sessions at each target.
     pub(crate) fn new(evidence: &Evidence) -> (Self, BTreeMap<Option<Name>, Vec<Trial>>) {
-        let (names, mut trials) = evidence.names.in_order(&evidence.trials);
+        let (names, mut trials, meant) = evidence.in_order();
         trials.sort_unstable();
         trials.dedup();
         adopt(&mut trials);
@@ -48,8 +48,7 @@ impl Ground {
         lookups.dedup_by(|a, b| lookup_key(a) == lookup_key(b));
         let mut checks = evidence.checks.clone();
         checks.sort_by(|a, b| check_key(a).cmp(&check_key(b)));
-        let meant: BTreeSet<Name> =
-            evidence.targets.iter().filter_map(|t| names.find(evidence.names.text(*t))).collect();
+        let meant: BTreeSet<Name> = meant.into_iter().collect();
         let ground = Self { names, controls, lookups, checks, fared };
         let targets = ground.targets(trials, &meant);
         (ground, targets)

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::case::{Case, host};
-use super::sentences::{diagnosis, list, plural, undecided, visible};
+use super::sentences::{diagnosis, list, plural, sessions, undecided, visible};
 use super::trial::Trial;
 use super::{Found, SoFar, silence};
 use crate::record::{Confidence, Diagnosis, DiagnosisKind, Kind, Lookup, LookupError};
@@ -18,7 +18,7 @@ pub(super) fn local_dns(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found {
     let mut found = Found::default();
     let asked = &case.ground.lookups;
     let target = Target::new(case);
-    let unreachable = case.aside.iter().filter(|t| t.kind == Kind::Local && t.stage == Some(Stage::Resolve)).count();
+    let unreachable = sessions(case.aside.iter().filter(|t| t.kind == Kind::Local && t.stage == Some(Stage::Resolve)));
     let silent = !asked.is_empty() && !asked.iter().any(answers);
     let (ours, others): (Vec<&Lookup>, Vec<&Lookup>) = asked.iter().partition(|l| target.owns(l));
     // A server failure for the one name that was asked is more likely theirs.
@@ -33,11 +33,11 @@ pub(super) fn local_dns(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found {
     let confidence = if others.is_empty() { Confidence::Medium } else { Confidence::High };
     let mut d = diagnosis(DiagnosisKind::LocalDns, confidence);
     d.stage = Some(Stage::Resolve);
-    d.failed = (asked.len() as u64).max(unreachable as u64);
+    d.failed = (asked.len() as u64).max(unreachable);
     d.tried = d.failed;
     d.windows = 1;
     if asked.is_empty() {
-        d.because.push(format!("{} found no resolver to ask", plural(unreachable as u64, "session")));
+        d.because.push(format!("{} found no resolver to ask", plural(unreachable, "session")));
     } else {
         d.because.push(format!(
             "{} answered none of {} for {}: {}",
@@ -69,7 +69,7 @@ pub(super) fn bad_target(case: &Case<'_>, left: &[&Trial], so_far: &SoFar) -> Fo
         let mut d = diagnosis(DiagnosisKind::BadTarget, Confidence::Certain);
         d.stage = Some(Stage::Resolve);
         d.windows = 1;
-        let failed = case.aside.iter().filter(|t| t.kind == Kind::DnsFailed).count() as u64;
+        let failed = sessions(case.aside.iter().filter(|t| t.kind == Kind::DnsFailed));
         (d.failed, d.tried) = (failed, failed);
         d.because.push(why);
         d.advice = "check the spelling of the domain; mail to it bounces from everywhere".into();
@@ -86,7 +86,7 @@ pub(super) fn receiver_dns_fault(case: &Case<'_>, left: &[&Trial], so_far: &SoFa
         return found;
     }
     let target = Target::new(case);
-    let unresolved = case.aside.iter().filter(|t| t.kind == Kind::DnsFailed).count() as u64;
+    let unresolved = sessions(case.aside.iter().filter(|t| t.kind == Kind::DnsFailed));
     if unasked(case) {
         return found;
     }

@@ -1,34 +1,51 @@
-//! Reading recorded lines into trials of a few dozen bytes each, every text kept once.
+//! Recorded lines as trials of a hundred bytes each, every text kept once, and beyond a bound many
+//! sessions in one trial.
 //!
 //! Apart from the judging because a month of logs is millions of lines: what is kept of each is
 //! what some rule asks for, and a line's text is gone before the next one is read.
 
-use std::borrow::Cow;
 use std::io::{BufRead, Read};
-use std::net::IpAddr;
+use std::ops::Deref;
 
-use jiff::Timestamp;
-use serde::Deserialize;
-
+use super::fold::Folded;
+use super::lean::{Lean, Text};
 use super::names::{Name, Names};
 use super::trial::{COUNTED, Trial};
-use crate::record::{Check, Kind, Line, Lookup, Passed, Role, Session, Variant};
-use crate::smtp::reply::{Code, Enhanced};
+use crate::record::{Check, Kind, Line, Lookup, Passed, Role, Variant};
 use crate::stage::Stage;
 use crate::status::Tally;
 
 /// Everything the judge knows: sessions, lookups, checks and counts of deliveries, from one run
 /// or many.
-#[derive(Clone, Debug, Default)]
+///
+/// Up to [`Evidence::BOUND`] sessions it is all there. Of more, those that say the same within a
+/// stretch of time become one, of which the number, the first and the last time are known: one second
+/// at first, and twice as much whenever that does not make them few enough. Memory then grows with the
+/// number of different things that are said (by each source, at each address, with each reply), not
+/// with the number of sessions. Of what may differ from session to session (recipients, senders, the
+/// names that servers give themselves, the words of replies) only so much is kept as was in the first
+/// sessions, and the first 4,096 that were new after them.
+///
+/// A line that is read twice counts once: then too, where it has a run and a number. The order of
+/// reading says nothing: then too, while no more than 6,250 different things are said (an eighth of the
+/// bound), and no more texts are new than are kept.
+#[derive(Clone, Debug)]
 pub struct Evidence {
-    pub(crate) names: Names,
-    pub(crate) trials: Vec<Trial>,
-    pub(crate) lookups: Vec<Lookup>,
-    pub(crate) checks: Vec<Check>,
+    names: Names,
+    /// The sessions one by one, while they are few.
+    trials: Vec<Trial>,
+    /// All of them, once they are many.
+    folded: Option<Folded>,
+    bound: usize,
+    tally: Tally,
+    pub(super) lookups: Vec<Lookup>,
+    pub(super) checks: Vec<Check>,
     /// The run of the last `run` line.
-    pub(crate) run: Option<String>,
+    run: Option<String>,
+    /// The time and the run of the latest session.
+    latest: Option<(i64, String)>,
     /// What the `run` lines say was probed.
-    pub(crate) targets: Vec<Name>,
+    targets: Vec<Name>,
 }
 
 /// What is wrong with a file of lines.
@@ -49,27 +66,53 @@ const MOST_COUNTED: u64 = 1 << 40;
 /// No line that this program writes comes near it.
 const LONGEST_LINE: usize = 16 << 20;
 
+impl Default for Evidence {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Evidence {
+    /// So many sessions are kept one by one.
+    pub const BOUND: usize = 50_000;
+
     /// No evidence yet.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self::bounded(Self::BOUND)
+    }
+
+    /// The same with another bound than [`Evidence::BOUND`].
+    #[must_use]
+    pub fn bounded(bound: usize) -> Self {
+        Self {
+            names: Names::default(),
+            trials: Vec::new(),
+            folded: None,
+            bound,
+            tally: Tally::default(),
+            lookups: Vec::new(),
+            checks: Vec::new(),
+            run: None,
+            latest: None,
+            targets: Vec::new(),
+        }
     }
 
     /// Takes one line. Diagnoses, summaries and what repeats other lines are no evidence.
-    pub fn add(&mut self, line: Line) {
+    pub fn add(&mut self, line: &Line) {
         match line {
             Line::Run(run) => {
                 self.targets.extend(run.targets.iter().filter_map(|t| self.names.host(t)));
-                self.run = Some(run.run);
+                self.run = Some(run.run.clone());
             }
             Line::Lookup(lookup) => {
                 self.names.host(&lookup.name);
-                self.lookups.push(lookup);
+                self.lookups.push(lookup.clone());
             }
-            Line::Check(check) => self.checks.push(check),
-            Line::Session(session) => self.session(&Lean::from(&*session)),
-            Line::Passed(passed) => self.passed(&passed),
+            Line::Check(check) => self.checks.push(check.clone()),
+            Line::Session(session) => self.session(&Lean::from(&**session)),
+            Line::Passed(passed) => self.passed(passed),
             Line::Planned(_)
             | Line::Report(_)
             | Line::Reproduction(_)
@@ -126,74 +169,97 @@ impl Evidence {
     /// The sessions, counted.
     #[must_use]
     pub fn tally(&self) -> Tally {
-        let mut tally = Tally::default();
-        for trial in self.trials.iter().filter(|trial| trial.seq != COUNTED) {
-            *match trial.kind {
-                Kind::Local => &mut tally.local,
-                Kind::Skipped => &mut tally.skipped,
-                Kind::Completed => &mut tally.completed,
-                _ if trial.expected => &mut tally.completed,
-                _ => &mut tally.failed,
-            } += 1;
-        }
-        tally
+        self.tally
     }
 
     /// The last run: that of the last `run` line, else that of the latest session.
     pub(super) fn run(&self) -> String {
-        let latest = || self.trials.iter().max_by_key(|t| (t.at, t.run.map(|r| self.names.text(r))));
-        let of_session = || latest().and_then(|t| t.run).map(|r| self.names.text(r).to_owned());
+        let of_session = || self.latest.as_ref().map(|(_, run)| run.clone());
         self.run.clone().or_else(of_session).unwrap_or_default()
+    }
+
+    /// The trials, the names behind their numbers, numbered in the order of content, and what was
+    /// probed of those.
+    pub(super) fn in_order(&self) -> (Names, Vec<Trial>, Vec<Name>) {
+        let mut trials = self.folded.as_ref().map_or_else(|| self.trials.clone(), Folded::trials);
+        let names = self.names.in_order(&mut trials);
+        let targets = self.targets.iter().filter_map(|target| names.find(self.names.text(*target))).collect();
+        (names, trials, targets)
     }
 
     fn line(&mut self, text: &str) -> Result<(), serde_json::Error> {
         if text.starts_with(r#"{"type":"session","#) {
-            let session: Lean<'_> = serde_json::from_str(text)?;
+            let session: Lean<'_, Vec<Text<'_>>> = serde_json::from_str(text)?;
             self.session(&session);
         } else if let Some(line) = Line::parse(text)? {
-            self.add(line);
+            self.add(&line);
         }
         Ok(())
     }
 
-    fn session(&mut self, s: &Lean<'_>) {
+    fn session<L, T>(&mut self, s: &Lean<'_, L>)
+    where
+        L: Deref<Target = [T]>,
+        T: AsRef<str>,
+    {
+        let expected = s.expected && s.kind != Kind::Completed;
+        *match s.kind {
+            Kind::Local => &mut self.tally.local,
+            Kind::Skipped => &mut self.tally.skipped,
+            Kind::Completed => &mut self.tally.completed,
+            _ if expected => &mut self.tally.completed,
+            _ => &mut self.tally.failed,
+        } += 1;
+        let at = s.at.as_millisecond();
+        self.is_of(at, &s.run.0);
+        if self.folded.as_mut().is_some_and(|folded| folded.repeats.again(&s.run.0, s.seq)) {
+            return;
+        }
         let names = &mut self.names;
-        let note = |wanted: &str| s.notes.iter().any(|n| n.0 == wanted);
-        let (inconsistent, overload) = (note("inconsistent-reply"), note("overload"));
+        let note = |wanted: &str| s.notes.iter().any(|n| n.as_ref() == wanted);
         let reply = s.reply.as_deref().filter(|lines| !lines.is_empty());
+        let (from, to) = (s.from.as_ref().and_then(Text::given), s.to.as_ref().and_then(Text::given));
+        let (sender, recipient) = (from.and_then(|from| names.any(from)), to.and_then(|to| names.any(to)));
         let trial = Trial {
-            at: s.at.as_millisecond(),
-            run: names.name(&s.run.0),
+            at,
+            // Of sessions that are folded nobody asks.
+            run: if self.folded.is_none() { names.name(&s.run.0) } else { None },
             seq: s.seq,
             source: s.source.map(|a| names.addr(a)),
             address: s.address.map(|a| names.addr(a)),
             role: s.role,
             variant: s.variant,
-            domain: s.domain.as_ref().and_then(|d| names.host(&d.0)),
-            mx: s.mx.as_ref().and_then(|d| names.host(&d.0)),
-            backend: s.backend.as_ref().and_then(|d| names.host(&d.0)),
-            greeting: s.banner.as_ref().and_then(|b| b.first()).and_then(|line| names.host(greeting(&line.0))),
-            certificate: s.tls.as_ref().filter(|t| !t.names.is_empty()).and_then(|t| names.list(&t.names)),
+            domain: s.domain.as_ref().and_then(Text::given).and_then(|domain| names.host(domain)),
+            mx: s.mx.as_ref().and_then(Text::given).and_then(|mx| names.host(mx)),
+            backend: s.backend.as_ref().and_then(Text::given).and_then(|backend| names.any_hosts(&[backend])),
+            greeting: s.banner.as_ref().and_then(|b| b.first()).and_then(|l| names.any_hosts(&[greeting(l.as_ref())])),
+            certificate: s.tls.as_ref().and_then(|t| names.any_hosts(&t.names)),
             seen_as: s.seen_as.map(|a| names.addr(a)),
-            from: s.from.as_ref().and_then(|m| names.name(&m.0)),
-            to: s.to.as_ref().and_then(|m| names.name(&m.0)),
+            from: sender,
+            to: recipient,
             until: s.until,
             kind: s.kind,
             stage: s.stage,
             code: s.code,
             enhanced: s.enhanced,
-            tag: s.tag.as_ref().and_then(|t| names.name(&t.0)),
-            said: reply.map(|lines| names.said(lines)),
-            detail: s.detail.as_ref().filter(|_| reply.is_none()).and_then(|t| names.name(&t.0)),
+            tag: s.tag.as_ref().and_then(Text::given).and_then(|tag| names.any(tag)),
+            said: reply.and_then(|lines| names.said(lines)),
+            detail: s
+                .detail
+                .as_ref()
+                .and_then(Text::given)
+                .filter(|_| reply.is_none())
+                .and_then(|detail| names.any(detail)),
             tls: s.tls.is_some(),
             verified: s.tls.as_ref().is_some_and(|t| t.verified),
-            expected: s.expected && s.kind != Kind::Completed,
-            inconsistent,
-            overload,
+            expected,
+            inconsistent: note("inconsistent-reply"),
+            overload: note("overload"),
+            nameless: sender.is_some() != from.is_some() || recipient.is_some() != to.is_some(),
             weight: 1,
-            spread: 0,
+            extent: 0,
         };
-        self.trials.push(trial);
+        self.push(trial);
     }
 
     fn passed(&mut self, p: &Passed) {
@@ -201,10 +267,12 @@ impl Evidence {
         if p.count == 0 {
             return;
         }
+        let at = from + (to - from) / 2;
+        self.is_of(at, &p.run);
         let names = &mut self.names;
-        self.trials.push(Trial {
-            at: from + (to - from) / 2,
-            run: names.name(&p.run),
+        let trial = Trial {
+            at,
+            run: if self.folded.is_none() { names.name(&p.run) } else { None },
             seq: COUNTED,
             source: p.source.map(|a| names.addr(a)),
             address: p.address.map(|a| names.addr(a)),
@@ -232,9 +300,44 @@ impl Evidence {
             expected: false,
             inconsistent: false,
             overload: false,
+            nameless: false,
             weight: p.count.min(MOST_COUNTED),
-            spread: (to - from).abs() / 2,
-        });
+            extent: (to - from).abs(),
+        };
+        self.push(trial);
+    }
+
+    /// Notes whose the latest session is; of two at a time, of the run that is later in the alphabet.
+    fn is_of(&mut self, at: i64, run: &str) {
+        match &mut self.latest {
+            Some((latest, of)) if (at, run) <= (*latest, of.as_str()) => {}
+            Some((latest, of)) => {
+                *latest = at;
+                run.clone_into(of);
+            }
+            None => self.latest = Some((at, run.to_owned())),
+        }
+    }
+
+    fn push(&mut self, trial: Trial) {
+        if let Some(folded) = &mut self.folded {
+            return folded.add(&trial);
+        }
+        self.trials.push(trial);
+        if self.trials.len() <= self.bound {
+            return;
+        }
+        self.trials.sort_unstable();
+        self.trials.dedup();
+        if self.trials.len() > self.bound / 4 * 3 {
+            let mut folded = Folded::new(self.bound);
+            for trial in std::mem::take(&mut self.trials) {
+                folded.repeats.again(trial.run.map_or("", |run| self.names.text(run)), trial.seq);
+                folded.add(&trial);
+            }
+            self.folded = Some(folded);
+            self.names.close();
+        }
     }
 }
 
@@ -252,113 +355,4 @@ fn greeting(line: &str) -> &str {
 /// serde's message, with its "line 1" taken off: the line is ours to name.
 fn located(error: &serde_json::Error) -> String {
     error.to_string().replace(" at line 1 column ", " at column ")
-}
-
-/// What is read of a session line: [`Session`] without what no rule asks for, its texts borrowed.
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct Lean<'a> {
-    #[serde(borrow, default)]
-    run: Text<'a>,
-    seq: u64,
-    at: Timestamp,
-    #[serde(default)]
-    role: Role,
-    #[serde(borrow, default)]
-    domain: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    mx: Option<Text<'a>>,
-    #[serde(default)]
-    address: Option<IpAddr>,
-    #[serde(borrow, default)]
-    backend: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    banner: Option<Vec<Text<'a>>>,
-    #[serde(default)]
-    variant: Variant,
-    #[serde(default)]
-    source: Option<IpAddr>,
-    #[serde(default)]
-    seen_as: Option<IpAddr>,
-    #[serde(borrow, default)]
-    from: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    to: Option<Text<'a>>,
-    #[serde(default = "mail")]
-    until: Stage,
-    #[serde(default)]
-    stage: Option<Stage>,
-    kind: Kind,
-    #[serde(default)]
-    code: Option<Code>,
-    #[serde(default)]
-    enhanced: Option<Enhanced>,
-    #[serde(borrow, default)]
-    tag: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    reply: Option<Vec<Text<'a>>>,
-    #[serde(borrow, default)]
-    notes: Vec<Text<'a>>,
-    #[serde(borrow, default)]
-    detail: Option<Text<'a>>,
-    #[serde(default)]
-    expected: bool,
-    #[serde(borrow, default)]
-    tls: Option<LeanTls<'a>>,
-}
-
-/// A string, borrowed from the line where it has no escapes.
-#[derive(Clone, Default, Deserialize)]
-pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
-
-#[derive(Deserialize)]
-struct LeanTls<'a> {
-    #[serde(borrow, default)]
-    names: Vec<Text<'a>>,
-    #[serde(default)]
-    verified: bool,
-}
-
-impl<'a> From<&'a str> for Text<'a> {
-    fn from(text: &'a str) -> Self {
-        Self(Cow::Borrowed(text))
-    }
-}
-
-impl<'a> From<&'a Session> for Lean<'a> {
-    fn from(s: &'a Session) -> Self {
-        let text = |t: &'a Option<String>| t.as_deref().map(Text::from);
-        let texts = |list: &'a [String]| list.iter().map(|t| Text::from(t.as_str())).collect();
-        Self {
-            run: Text::from(s.run.as_str()),
-            seq: s.seq,
-            at: s.at,
-            role: s.role,
-            domain: text(&s.domain),
-            mx: text(&s.mx),
-            address: s.address,
-            backend: text(&s.backend),
-            banner: s.banner.as_deref().map(texts),
-            variant: s.variant,
-            source: s.source,
-            seen_as: s.seen_as,
-            from: text(&s.from),
-            to: text(&s.to),
-            until: s.until,
-            stage: s.stage,
-            kind: s.kind,
-            code: s.code,
-            enhanced: s.enhanced,
-            tag: text(&s.tag),
-            reply: s.reply.as_deref().map(texts),
-            notes: texts(&s.notes),
-            detail: text(&s.detail),
-            expected: s.expected && s.kind != Kind::Completed,
-            tls: s.tls.as_ref().map(|t| LeanTls { names: texts(&t.names), verified: t.verified }),
-        }
-    }
-}
-
-const fn mail() -> Stage {
-    Stage::Mail
 }

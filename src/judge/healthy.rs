@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use super::case::Case;
 use super::dns;
-use super::sentences::{connections, diagnosis, list, percent, plural, undecided, visible};
+use super::sentences::{connections, diagnosis, list, percent, plural, sessions, undecided, visible};
 use super::statistics::{could_have_missed, sample_size};
 use super::time::windows;
 use super::trial::Trial;
@@ -33,7 +33,7 @@ impl Clean {
     pub(super) fn new(case: &Case<'_>, trials: &[Trial]) -> Result<Self, Box<Diagnosis>> {
         let own = || trials.iter().filter(|t| t.role != Role::Neutral);
         let tried = own().map(|t| t.weight).sum();
-        let expected = case.aside.iter().filter(|t| t.expected).count() as u64;
+        let expected = sessions(case.aside.iter().filter(|t| t.expected));
         if tried == 0 && expected == 0 {
             return Err(Box::new(nothing_tried(case)));
         }
@@ -52,7 +52,7 @@ impl Clean {
 fn nothing_tried(case: &Case<'_>) -> Diagnosis {
     let mut d = undecided([DiagnosisKind::LocalConfig, DiagnosisKind::Healthy], None);
     let left_out = || case.aside.iter().filter(|t| t.kind == Kind::Skipped);
-    let skipped = left_out().count() as u64;
+    let skipped = sessions(left_out());
     let cancelled = Fault::Cancelled.to_string();
     let stopped = skipped > 0 && left_out().all(|t| t.detail.is_some_and(|d| case.names().text(d) == cancelled));
     d.because.push(if skipped > 0 {

@@ -9,7 +9,6 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use super::evidence::Text;
 use super::trial::Trial;
 use crate::catalog::{addresses_named, normalise};
 
@@ -49,43 +48,77 @@ pub(crate) struct Names {
     /// The first of the replies that agree once normalised; of an ordered set only.
     same: Vec<u32>,
     reply_of: HashMap<(Arc<str>, Vec<IpAddr>), u32>,
-    /// By the hash of the raw lines: a queue id in each reply must not cost a string each.
-    raw: HashMap<u64, u32>,
+    /// By the hash of the raw lines, of the latest: a queue id in each reply must not cost a string
+    /// each.
+    raw: HashMap<u64, Option<Said>>,
+    /// How many more texts and replies are taken in of those that there may be any number of.
+    room: Option<usize>,
+    /// A text on its way to being looked up.
+    draft: String,
 }
 
+/// Replies of which the raw lines are known again.
+const RAW: usize = 1 << 16;
+/// Texts and replies that are still taken in after [`Names::close`].
+const LATER: usize = 4096;
+
 impl Names {
+    /// From now on only so many more texts and replies get a number, whoever says how many different
+    /// ones: what is new after that has none.
+    pub(super) fn close(&mut self) {
+        self.room = Some(LATER);
+    }
+
     /// The number of a text; an empty one has none.
     pub(super) fn name(&mut self, text: &str) -> Option<Name> {
         if text.is_empty() {
             return None;
         }
-        let index = if let Some(&index) = self.text_of.get(text) {
-            index
-        } else {
-            let text: Arc<str> = text.into();
-            let index = count(self.texts.len());
+        self.find(text).or_else(|| {
+            let (text, index): (Arc<str>, _) = (text.into(), count(self.texts.len()));
             self.texts.push(Arc::clone(&text));
             self.text_of.insert(text, index);
-            index
-        };
-        number(index).map(Name)
+            number(index).map(Name)
+        })
+    }
+
+    /// The number of a text that may be another in every session.
+    pub(super) fn any(&mut self, text: &str) -> Option<Name> {
+        let known = self.find(text);
+        if known.is_some() || text.is_empty() || !self.takes_more() { known } else { self.name(text) }
     }
 
     /// The number of a host name: case and a final dot do not matter.
     pub(super) fn host(&mut self, text: &str) -> Option<Name> {
-        let text = text.trim_end_matches('.');
-        if text.bytes().any(|b| b.is_ascii_uppercase()) {
-            self.name(&text.to_ascii_lowercase())
-        } else {
-            self.name(text)
-        }
+        self.drafted(&[text], Self::name)
     }
 
-    /// The number of a list of host names.
-    pub(super) fn list(&mut self, names: &[Text<'_>]) -> Option<Name> {
-        match names {
-            [one] => self.host(&one.0),
-            _ => self.host(&names.iter().map(|n| &*n.0).collect::<Vec<_>>().join(" ")),
+    /// The number of host names that may be others in every session.
+    pub(super) fn any_hosts(&mut self, names: &[impl AsRef<str>]) -> Option<Name> {
+        self.drafted(names, Self::any)
+    }
+
+    fn drafted(&mut self, names: &[impl AsRef<str>], number: impl Fn(&mut Self, &str) -> Option<Name>) -> Option<Name> {
+        let mut draft = std::mem::take(&mut self.draft);
+        draft.clear();
+        for name in names {
+            draft.push_str(if draft.is_empty() { "" } else { " " });
+            draft.push_str(name.as_ref());
+        }
+        draft.make_ascii_lowercase();
+        let name = number(self, draft.trim_end_matches('.'));
+        self.draft = draft;
+        name
+    }
+
+    fn takes_more(&mut self) -> bool {
+        match &mut self.room {
+            None => true,
+            Some(0) => false,
+            Some(room) => {
+                *room -= 1;
+                true
+            }
         }
     }
 
@@ -99,41 +132,48 @@ impl Names {
     }
 
     /// The number of a reply, given as raw lines.
-    pub(super) fn said(&mut self, lines: &[Text<'_>]) -> Said {
+    pub(super) fn said(&mut self, lines: &[impl AsRef<str>]) -> Option<Said> {
         let mut hasher = DefaultHasher::new();
         for line in lines {
-            line.0.hash(&mut hasher);
+            line.as_ref().hash(&mut hasher);
         }
         let hash = hasher.finish();
-        let index = if let Some(&index) = self.raw.get(&hash) {
-            index
-        } else {
-            let index = self.new_reply(lines);
-            self.raw.insert(hash, index);
-            index
-        };
-        Said(number(index).unwrap_or(NonZeroU32::MAX))
+        if let Some(&said) = self.raw.get(&hash) {
+            return said;
+        }
+        let said = self.new_reply(lines);
+        if self.raw.len() >= RAW {
+            self.raw.clear();
+        }
+        self.raw.insert(hash, said);
+        said
     }
 
-    fn new_reply(&mut self, lines: &[Text<'_>]) -> u32 {
-        let sample = lines.iter().map(|l| &*l.0).collect::<Vec<_>>().join(" / ");
-        let text = lines.iter().map(|l| behind_code(&l.0)).collect::<Vec<_>>().join(" ");
-        let code = lines.first().and_then(|l| l.0.get(..3)).unwrap_or_default();
+    fn new_reply(&mut self, lines: &[impl AsRef<str>]) -> Option<Said> {
+        let sample = lines.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(" / ");
+        let text = lines.iter().map(|l| behind_code(l.as_ref())).collect::<Vec<_>>().join(" ");
+        let code = lines.first().and_then(|l| l.as_ref().get(..3)).unwrap_or_default();
         let normal: Arc<str> = format!("{code} {}", normalise(&text)).into();
         let mut named = addresses_named(&text);
         named.sort_unstable();
         named.dedup();
-        let next = count(self.replies.len());
-        let index = *self.reply_of.entry((Arc::clone(&normal), named.clone())).or_insert(next);
-        match self.replies.get_mut(index as usize) {
-            Some(words) if *sample < *words.sample => {
+        let key = (Arc::clone(&normal), named.clone());
+        let index = if let Some(&index) = self.reply_of.get(&key) {
+            let words = self.replies.get_mut(index as usize)?;
+            if *sample < *words.sample {
                 words.sample = sample.into();
                 words.text = text.into();
             }
-            Some(_) => {}
-            None => self.replies.push(Words { normal, named, sample: sample.into(), text: text.into() }),
-        }
-        index
+            index
+        } else if self.takes_more() {
+            let index = count(self.replies.len());
+            self.reply_of.insert(key, index);
+            self.replies.push(Words { normal, named, sample: sample.into(), text: text.into() });
+            index
+        } else {
+            return None;
+        };
+        number(index).map(Said)
     }
 
     pub(crate) fn text(&self, name: Name) -> &str {
@@ -159,17 +199,16 @@ impl Names {
         number(*self.text_of.get(text)?).map(Name)
     }
 
-    /// The same texts numbered in the order of content, and the trials with those numbers.
-    pub(super) fn in_order(&self, trials: &[Trial]) -> (Self, Vec<Trial>) {
+    /// The same texts numbered in the order of content, and gives the trials those numbers.
+    pub(super) fn in_order(&self, trials: &mut [Trial]) -> Self {
         let (texts, text_rank) = sorted(&self.texts);
         let (addrs, addr_rank) = sorted(&self.addrs);
         let (replies, reply_rank) = sorted(&self.replies);
         let name = |n: Name| Name(ranked(&text_rank, n.0));
         let addr = |a: Addr| Addr(ranked(&addr_rank, a.0));
         let said = |s: Said| Said(ranked(&reply_rank, s.0));
-        let trials = trials
-            .iter()
-            .map(|t| Trial {
+        for t in trials {
+            *t = Trial {
                 run: t.run.map(name),
                 source: t.source.map(addr),
                 address: t.address.map(addr),
@@ -185,16 +224,15 @@ impl Names {
                 said: t.said.map(said),
                 detail: t.detail.map(name),
                 ..*t
-            })
-            .collect();
+            };
+        }
         let text_of = texts.iter().zip(0..).map(|(t, i)| (Arc::clone(t), i)).collect();
         let mut same: Vec<u32> = Vec::with_capacity(replies.len());
         for (i, words) in replies.iter().enumerate() {
             let before = i.checked_sub(1).filter(|&j| replies[j].normal == words.normal);
             same.push(before.map_or_else(|| count(i), |j| same[j]));
         }
-        let names = Self { texts, text_of, addrs, replies, same, ..Self::default() };
-        (names, trials)
+        Self { texts, text_of, addrs, replies, same, ..Self::default() }
     }
 }
 

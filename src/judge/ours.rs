@@ -25,12 +25,12 @@ pub(super) fn local_config(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found
     let mut d = diagnosis(DiagnosisKind::LocalConfig, Confidence::Certain);
     d.sources = case.ips(local.iter().filter_map(|t| t.source));
     d.stage = local.iter().filter_map(|t| t.stage).min();
-    d.failed = local.len() as u64;
+    d.failed = sentences::sessions(local.iter().copied());
     d.tried = d.failed;
     d.elsewhere = elsewhere(left);
     let mut details: BTreeMap<(Option<&str>, Option<Addr>), u64> = BTreeMap::new();
     for t in &local {
-        *details.entry((t.detail.map(|n| case.names().text(n)), t.source)).or_default() += 1;
+        *details.entry((t.detail.map(|n| case.names().text(n)), t.source)).or_default() += t.weight;
     }
     d.because.extend(details.iter().take(6).map(|((detail, source), n)| {
         let source = source.map_or_else(|| "no source".to_owned(), |s| case.ip(s).to_string());

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::case::Case;
 use super::matrix::Count;
 use super::names::{Addr, Name};
-use super::sentences::{self, diagnosis, list, main_sign, plural, visible};
+use super::sentences::{self, diagnosis, list, main_sign, plural, sessions, visible};
 use super::time::{is_plain, same_time, windows};
 use super::trial::Trial;
 use super::{Found, SoFar, Suspect};
@@ -17,15 +17,15 @@ use crate::stage::Stage;
 
 /// How many pairs speak for a difference, and how many the other way.
 #[derive(Clone, Debug, Default)]
-struct Tally<'t> {
+struct Tally {
     /// Those of which one half fails: that half.
-    one_way: Vec<&'t Trial>,
+    one_way: Vec<Trial>,
     other_way: u64,
 }
 
-impl Tally<'_> {
-    fn pairs(&self) -> usize {
-        self.one_way.len()
+impl Tally {
+    fn pairs(&self) -> u64 {
+        sessions(&self.one_way)
     }
 
     /// The table's thresholds; a single pair is a candidate.
@@ -45,34 +45,46 @@ impl Tally<'_> {
 
 /// Pairs each of `suspected` with one of `others` of the same source, address and recipient (unless
 /// that is what differs) at the same time, and looks at those that both came to the stage.
-fn tally<'t>(
-    left: &[&'t Trial],
+fn tally(
+    left: &[&Trial],
     suspected: impl Fn(&Trial) -> bool,
     other: impl Fn(&Trial) -> bool,
     outcome: impl Fn(&Trial) -> Option<bool>,
     by_recipient: bool,
-) -> Tally<'t> {
+) -> Tally {
     type Key = (Option<Addr>, Option<Addr>, Option<Name>);
-    let mut cells: BTreeMap<Key, (Vec<&Trial>, Vec<&Trial>)> = BTreeMap::new();
-    for &t in left.iter().filter(|t| !t.counted()) {
+    let mut cells: BTreeMap<Key, (Vec<Trial>, Vec<Trial>)> = BTreeMap::new();
+    // Of two recipients without names nobody knows whether they are the same.
+    for &&t in left.iter().filter(|t| !t.counted() && !t.nameless) {
         let cell = || (t.source, t.address, t.to.filter(|_| by_recipient));
-        if suspected(t) {
+        if suspected(&t) {
             cells.entry(cell()).or_default().0.push(t);
-        } else if other(t) {
+        } else if other(&t) {
             cells.entry(cell()).or_default().1.push(t);
         }
     }
     let mut tally = Tally::default();
-    for (mine, others) in cells.into_values() {
-        let mut free: Vec<&Trial> = others;
-        for a in mine {
-            let near = free.iter().enumerate().filter(|(_, b)| same_time(a, b));
-            let Some((at, _)) = near.min_by_key(|(_, b)| ((a.at - b.at).abs(), b.at)) else { continue };
-            let b = free.remove(at);
-            match (outcome(a), outcome(b)) {
-                (Some(true), Some(false)) => tally.one_way.push(a),
-                (Some(false), Some(true)) => tally.other_way += 1,
-                _ => {}
+    for (mine, mut free) in cells.into_values() {
+        for mut a in mine {
+            // Many sessions in one are paired with as many, and of those at the same time first with
+            // their like: a difference must show whatever their order was.
+            let (many, mine) = (a.weight > 1, outcome(&a));
+            let differs = |b: &Trial| (many || b.weight > 1) && mine != outcome(b);
+            while a.weight > 0 {
+                let near = free.iter_mut().enumerate().filter(|(_, b)| same_time(&a, b));
+                let nearest = near.min_by_key(|(_, b)| (a.apart(b), differs(b), b.at));
+                let Some((at, b)) = nearest else { break };
+                let pairs = a.weight.min(b.weight);
+                match (mine, outcome(b)) {
+                    (Some(true), Some(false)) => tally.one_way.push(Trial { weight: pairs, ..a }),
+                    (Some(false), Some(true)) => tally.other_way += pairs,
+                    _ => {}
+                }
+                a.weight -= pairs;
+                b.weight -= pairs;
+                if b.weight == 0 {
+                    free.remove(at);
+                }
             }
         }
     }
@@ -115,7 +127,7 @@ pub(super) fn tls_fault(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found {
         if paired.other_way == 0 && (paired.is_candidate() || !whole.is_empty()) {
             found.suspects.push(Suspect {
                 kinds: vec![DiagnosisKind::TlsFault],
-                because: format!("{} in the TLS handshake", plural(failures.len() as u64, "failure")),
+                because: format!("{} in the TLS handshake", plural(sessions(failures.iter().copied()), "failure")),
                 would_raise: vec!["the same cells again without STARTTLS (--pair-plaintext)".to_owned()],
                 pattern: None,
                 bars_intermittent: false,
@@ -134,7 +146,7 @@ pub(super) fn tls_fault(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found {
     if paired.pairs() > 0 {
         d.because.push(format!(
             "in {} the handshake fails and the same session without STARTTLS passes, never the other way round",
-            plural(paired.pairs() as u64, "pair")
+            plural(paired.pairs(), "pair")
         ));
     } else {
         d.because.push(format!("every TLS session fails in the handshake: {in_whole} of {in_whole}"));
@@ -174,33 +186,42 @@ fn shook_hands(t: &Trial) -> bool {
 /// Row 9, first: one recipient is refused where another passes.
 pub(super) fn recipient(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found {
     let mut found = Found::default();
-    let recipients: BTreeSet<Name> = left.iter().filter_map(|t| t.to).collect();
-    if recipients.len() < 2 {
-        return found;
+    // Of many recipients only those that are refused are compared, and only where they were tried.
+    let mut cells: BTreeMap<_, Vec<&Trial>> = BTreeMap::new();
+    let mut refused: BTreeMap<Name, (bool, BTreeSet<_>)> = BTreeMap::new();
+    for &t in left.iter().filter(|t| is_plain(t)) {
+        let (Some(to), cell) = (t.to, (t.source, t.address)) else { continue };
+        cells.entry(cell).or_default().push(t);
+        let (bad, places) = refused.entry(to).or_default();
+        *bad |= bad_from(t, Stage::Rcpt) == Some(true);
+        places.insert(cell);
     }
-    let mut tallies: Vec<(Name, Tally<'_>)> = recipients
+    let tried = |places: &BTreeSet<_>| places.iter().filter_map(|cell| cells.get(cell)).flatten().copied().collect();
+    let mut tallies: Vec<(Name, Tally)> = refused
         .iter()
-        .map(|&to| {
-            let other = |t: &Trial| t.to.is_some_and(|other| other != to) && is_plain(t);
-            (to, tally(left, |t| t.to == Some(to) && is_plain(t), other, |t| bad_from(t, Stage::Rcpt), false))
+        .filter(|(_, (bad, _))| *bad)
+        .map(|(&to, (_, places))| {
+            let near: Vec<&Trial> = tried(places);
+            (to, tally(&near, |t| t.to == Some(to), |t| t.to != Some(to), |t| bad_from(t, Stage::Rcpt), false))
         })
         .collect();
     // A recipient that also passes while another fails is not the difference.
     tallies.retain(|(_, tally)| tally.other_way == 0 && tally.pairs() > 0);
     for confidence in [Some(Confidence::High), Some(Confidence::Medium), None] {
         let of = tallies.iter().filter(|(_, t)| t.confidence() == confidence);
-        let (names, refused): (Vec<Name>, Vec<&Tally<'_>>) = of.map(|(name, tally)| (*name, tally)).unzip();
+        let (names, refused): (Vec<Name>, Vec<&Tally>) = of.map(|(name, tally)| (*name, tally)).unzip();
         if names.is_empty() {
             continue;
         }
-        let failures: Vec<&Trial> = refused.iter().flat_map(|t| t.one_way.iter().copied()).collect();
+        let failures: Vec<&Trial> = refused.iter().flat_map(|t| &t.one_way).collect();
         let who = list(names.iter().map(|n| case.names().text(*n)));
-        let pairs = plural(failures.len() as u64, "pair");
+        let pairs = plural(sessions(failures.iter().copied()), "pair");
         let because = format!(
             "{who} is refused where another recipient passes, from the same source at the same address: {pairs}, never the other way round"
         );
-        let is_theirs =
-            |t: &Trial| t.to.is_some_and(|to| names.contains(&to)) && bad_from(t, Stage::Rcpt) == Some(true);
+        let is_theirs = |t: &Trial| {
+            t.to.is_some_and(|to| names.binary_search(&to).is_ok()) && bad_from(t, Stage::Rcpt) == Some(true)
+        };
         decide(case, left, DiagnosisKind::Recipient, confidence, because, &failures, is_theirs, &mut found);
     }
     found
@@ -231,10 +252,11 @@ fn by_variant(
     if tally.pairs() == 0 || tally.other_way > 0 {
         return found;
     }
-    let pairs = plural(tally.pairs() as u64, "pair");
+    let pairs = plural(tally.pairs(), "pair");
     let because = format!("{because}, from the same source at the same address: {pairs}, never the other way round");
     let is_theirs = |t: &Trial| is_plain(t) && bad_from(t, stage) == Some(true);
-    decide(case, left, kind, tally.confidence(), because, &tally.one_way, is_theirs, &mut found);
+    let failures: Vec<&Trial> = tally.one_way.iter().collect();
+    decide(case, left, kind, tally.confidence(), because, &failures, is_theirs, &mut found);
     found
 }
 

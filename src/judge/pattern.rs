@@ -8,7 +8,7 @@ use super::matrix::{Count, Group};
 use super::sentences::{self, CONTROL, NEUTRAL, SECOND_WINDOW, diagnosis, main_sign};
 use super::time::windows;
 use super::trial::Trial;
-use super::{SoFar, Suspect};
+use super::{SoFar, Suspect, rate};
 use crate::record::{Confidence, Diagnosis, DiagnosisKind, Elsewhere};
 use crate::stage::Stage;
 
@@ -54,7 +54,7 @@ impl<U> Named<'_, U> {
         here: impl Fn(&Trial) -> bool,
         rest: impl Fn(&Trial) -> bool,
     ) -> Diagnosis {
-        let mut d = self.diagnosis(case, DiagnosisKind::SenderIpBlock, trials, here, rest);
+        let mut d = self.diagnosis(case, DiagnosisKind::SenderIpBlock, trials, &here, rest);
         d.sources = case.ips(self.failures.iter().filter_map(|t| t.source));
         let names = share(&self.failures, |t| names_source(case, so_far, t));
         let sender = share(&self.failures, |t| case.rule(t).is_some_and(|r| r.scope.is_sender()));
@@ -71,6 +71,10 @@ impl<U> Named<'_, U> {
         }
         if !(names.is_bad() || sender.is_bad() || d.windows >= 2) {
             d.confidence = d.confidence.min(Confidence::Medium);
+        }
+        if rate::may_hide(trials, &here) {
+            d.confidence = d.confidence.min(Confidence::Medium);
+            d.would_raise.push("fewer sessions, so that it shows whether a pause mends it".to_owned());
         }
         if d.confidence < Confidence::High {
             if d.windows < 2 {
@@ -166,18 +170,23 @@ pub(super) fn passed_meanwhile(
 /// When it failed, and between which times it began and ended, where that is on record.
 fn since(trials: &[&Trial], here: impl Fn(&Trial) -> bool, failures: &[&Trial]) -> Option<String> {
     let (first, last) = sentences::span(failures.iter().copied())?;
-    let passed = || trials.iter().filter(|t| here(t) && !t.failed()).map(|t| t.at);
-    let before = passed().filter(|&at| at < first).max();
-    let after = passed().filter(|&at| at > last).min();
-    let at = |what: &str, at: Option<i64>| {
-        at.map(|at| format!("; {what} was at {}", sentences::time(at))).unwrap_or_default()
+    let passed = || trials.iter().filter(|t| here(t) && !t.failed());
+    // Of passes that lie on both sides nobody knows which was the nearest.
+    let before = passed()
+        .filter(|t| t.first() < first)
+        .map(|t| if t.last() < first { (t.last(), "") } else { (t.first(), " or later") });
+    let after = passed()
+        .filter(|t| t.last() > last)
+        .map(|t| if t.first() > last { (t.first(), "") } else { (t.last(), " or earlier") });
+    let at = |what: &str, at: Option<(i64, &str)>| {
+        at.map(|(at, or)| format!("; {what} was at {}{or}", sentences::time(at))).unwrap_or_default()
     };
     Some(format!(
         "failures from {} to {}{}{}",
         sentences::time(first),
         sentences::time(last),
-        at("the last pass before", before),
-        at("the first pass after", after)
+        at("the last pass before", before.max_by_key(|(at, _)| *at)),
+        at("the first pass after", after.min_by_key(|(at, _)| *at))
     ))
 }
 

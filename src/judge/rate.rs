@@ -27,6 +27,9 @@ pub(super) fn rate_limited(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found
             of_source.entry(source).or_default().push(t);
         }
     }
+    for trials in of_source.values_mut() {
+        trials.sort_by_key(|t| t.first());
+    }
     // An address or a backend that lets nobody through is a matter of its own.
     let place = |t: &Trial| (t.address, t.backend);
     let open: BTreeSet<_> = left.iter().filter(|t| !t.failed()).map(|t| place(t)).collect();
@@ -92,7 +95,7 @@ struct Limit<'t> {
     kind: DiagnosisKind,
     failures: Vec<&'t Trial>,
     /// How many passed before the first failure.
-    first: usize,
+    first: u64,
     mended: bool,
     worded: bool,
     /// In how many bursts it showed.
@@ -101,47 +104,60 @@ struct Limit<'t> {
 
 fn others_pass(left: &[&Trial], source: Addr, limit: &Limit<'_>) -> bool {
     let others = |t: &&&Trial| t.source != Some(source) && !t.failed();
-    sentences::span(limit.failures.iter().copied())
-        .is_some_and(|(from, to)| left.iter().filter(others).any(|t| from <= t.at && t.at <= to))
+    let Some((from, to)) = sentences::span(limit.failures.iter().copied()) else { return false };
+    let meanwhile = |t: &Trial| if t.counted() { (from..=to).contains(&t.at) } else { t.is_between(from, to) };
+    left.iter().filter(others).any(|t| meanwhile(t))
 }
 
 /// `fewest` failures in a row are needed where no words speak of a limit.
-fn limit<'t>(case: &Case<'_>, trials: &[&'t Trial], fewest: usize) -> Option<Limit<'t>> {
+///
+/// Where sessions that passed and sessions that failed lie in each other's time, it is not on record
+/// whether first some passed and then none did: nothing speaks for a limit then.
+fn limit<'t>(case: &Case<'_>, trials: &[&'t Trial], fewest: u64) -> Option<Limit<'t>> {
     let worded: Vec<&Trial> = trials.iter().copied().filter(|t| t.failed() && words(case, t).is_some()).collect();
     if !worded.is_empty() {
         let kind = worded.iter().filter_map(|t| words(case, t)).min()?;
-        let last = worded.last().map_or(0, |t| t.at);
+        let last = worded.iter().max_by_key(|t| t.last())?;
+        let (last, stage) = (last.last(), last.stage);
         // Who did not come that far again was not told.
-        let stage = worded.last().and_then(|t| t.stage);
-        let next = trials.iter().find(|t| t.at > last && t.failed_at(stage).is_some());
+        let again = trials.iter().filter(|t| t.failed_at(stage).is_some());
+        let again = again.filter_map(|t| Some((t.first_since(last.checked_add(1)?)?, t)));
+        let next = again.min_by_key(|(at, _)| *at);
         // A session needs no pause to be told that its connection has had enough.
         let pause = if kind == DiagnosisKind::PerConnectionCap { 0 } else { PAUSE };
-        let mended = next.is_some_and(|t| !t.failed() && t.at - last >= pause);
-        let first = trials.iter().take_while(|t| !t.failed()).count();
+        let mended = next.is_some_and(|(at, t)| !t.failed() && at - last >= pause);
+        let first = passed_first(trials).0;
         return Some(Limit { kind, failures: worded, first, mended, worded: true, bursts: 1 });
     }
     let pause = usual_distance(trials).saturating_mul(3).max(PAUSE);
     let mut bursts: Vec<Vec<&Trial>> = Vec::new();
+    let mut ended = i64::MIN;
     for &t in trials {
+        // A pause that lies within is not to be seen.
+        if t.extent >= pause {
+            return None;
+        }
         match bursts.last_mut() {
-            Some(burst) if burst.last().is_some_and(|last| t.at - last.at < pause) => burst.push(t),
+            Some(burst) if t.first().saturating_sub(ended) < pause => burst.push(t),
             _ => bursts.push(vec![t]),
         }
+        ended = ended.max(t.last());
     }
     let mut signs: BTreeSet<Sign> = BTreeSet::new();
     let mut failures = Vec::new();
     for burst in &bursts {
-        let passed = burst.iter().take_while(|t| !t.failed()).count();
-        let after = &burst[passed..];
+        let (passed, after) = passed_first(burst);
+        let passed_last = burst.iter().filter(|t| !t.failed()).map(|t| t.last()).max();
         // First passes, then none: anything else is another matter.
-        if passed == 0 || after.iter().any(|t| !t.failed() || !is_putting_off(t)) {
+        let else_what = |t: &&Trial| !t.failed() || !is_putting_off(t) || passed_last > Some(t.first());
+        if passed == 0 || after.iter().any(else_what) {
             return None;
         }
         signs.extend(after.iter().map(|t| case.sign(t)));
         failures.extend(after);
     }
-    let first = bursts.first()?.iter().take_while(|t| !t.failed()).count();
-    let fails = |burst: &Vec<&Trial>| burst.iter().filter(|t| t.failed()).count() >= fewest;
+    let first = passed_first(bursts.first()?).0;
+    let fails = |burst: &Vec<&Trial>| sentences::sessions(burst.iter().copied().filter(|t| t.failed())) >= fewest;
     let failing = bursts.iter().position(fails)?;
     if first < 2 || signs.len() != 1 {
         return None;
@@ -157,16 +173,42 @@ fn limit<'t>(case: &Case<'_>, trials: &[&'t Trial], fewest: usize) -> Option<Lim
     })
 }
 
+/// Whether these may have passed at first, been put off, and passed again after a pause, for all that
+/// is on record of their order.
+pub(super) fn may_hide(trials: &[&Trial], here: impl Fn(&Trial) -> bool) -> bool {
+    let mut here = trials.iter().filter(|t| here(t) && !t.counted());
+    here.clone().any(|t| t.extent >= PAUSE)
+        && here.clone().any(|t| !t.failed())
+        && here.all(|t| !t.failed() || is_putting_off(t))
+}
+
 /// A 4xx reply, or a close without one.
 fn is_putting_off(t: &Trial) -> bool {
     t.kind == Kind::Dropped || t.kind == Kind::Rejected && t.code.is_some_and(|c| c.class() == Class::Transient)
 }
 
-/// The median distance from one session to the next.
+/// How many passed before the first failure, and what comes from there on.
+fn passed_first<'s, 't>(trials: &'s [&'t Trial]) -> (u64, &'s [&'t Trial]) {
+    let (passed, after) = trials.split_at(trials.iter().take_while(|t| !t.failed()).count());
+    (sentences::sessions(passed.iter().copied()), after)
+}
+
+/// The median distance from one session to the next; many in one count as evenly spread.
 fn usual_distance(trials: &[&Trial]) -> i64 {
-    let mut gaps: Vec<i64> = trials.windows(2).map(|pair| pair[1].at - pair[0].at).collect();
+    let between = trials.windows(2).map(|pair| (pair[1].first().saturating_sub(pair[0].last()).max(0), 1));
+    let within = trials.iter().filter(|t| t.weight > 1).map(|t| {
+        let gaps = t.weight - 1;
+        (i64::try_from(gaps).map_or(0, |gaps| t.extent / gaps), gaps)
+    });
+    let mut gaps: Vec<(i64, u64)> = between.chain(within).collect();
     gaps.sort_unstable();
-    gaps.get(gaps.len() / 2).copied().unwrap_or(0)
+    let mut left = gaps.iter().map(|(_, n)| n).sum::<u64>() / 2;
+    let median = gaps.iter().find(|(_, n)| {
+        let within = left < *n;
+        left = left.saturating_sub(*n);
+        within
+    });
+    median.map_or(0, |(gap, _)| *gap)
 }
 
 /// What the words of a refusal say about a limit, if they do.

@@ -133,9 +133,14 @@ pub(crate) fn time(at: i64) -> String {
 /// The first and last failure of these trials, `None` without any.
 pub(crate) fn span<'a>(failures: impl IntoIterator<Item = &'a Trial>) -> Option<(i64, i64)> {
     failures.into_iter().fold(None, |span, t| {
-        let (from, to) = span.unwrap_or((t.at, t.at));
-        Some((from.min(t.at), to.max(t.at)))
+        let (from, to) = span.unwrap_or((t.first(), t.last()));
+        Some((from.min(t.first()), to.max(t.last())))
     })
+}
+
+/// How many sessions these trials stand for.
+pub(crate) fn sessions<'a>(trials: impl IntoIterator<Item = &'a Trial>) -> u64 {
+    trials.into_iter().map(|t| t.weight).sum()
 }
 
 /// How most of these failures ended, and how many of how many did.

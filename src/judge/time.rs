@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::case::Case;
 use super::matrix::{self, Count};
 use super::names::{Addr, Name};
-use super::sentences::{self, SECOND_WINDOW, connections, diagnosis, main_sign, percent, probability, undecided};
-use super::statistics::{float, runs_test, wilson};
+use super::sentences::{self, SECOND_WINDOW, connections, diagnosis, main_sign, percent, undecided};
+use super::sequence::Sequence;
+use super::statistics::{float, wilson};
 use super::trial::Trial;
 use super::{Found, SoFar, Suspect};
 use crate::record::{Confidence, Diagnosis, DiagnosisKind, Kind, Role, Variant};
@@ -17,11 +18,12 @@ use crate::stage::Stage;
 /// Trials of the same cell this far apart are two windows, in milliseconds.
 pub(super) const WINDOW: i64 = 15 * 60 * 1000;
 
-/// In how many windows at least half of the cells of these trials were tried.
+/// In how many windows at least half of the cells of these trials were tried, as far as it is on
+/// record when each was.
 pub(super) fn windows<'a>(trials: impl IntoIterator<Item = &'a Trial>) -> u32 {
     let mut cells: BTreeMap<_, Vec<i64>> = BTreeMap::new();
     for t in trials {
-        cells.entry((t.source, t.address, t.backend)).or_default().push(t.at);
+        cells.entry((t.source, t.address, t.backend)).or_default().extend([t.first(), t.last()]);
     }
     let mut windows: Vec<u32> = cells
         .into_values()
@@ -40,59 +42,6 @@ pub(super) fn windows<'a>(trials: impl IntoIterator<Item = &'a Trial>) -> u32 {
         .collect();
     windows.sort_unstable();
     windows.get(windows.len().saturating_sub(1) / 2).copied().unwrap_or(0)
-}
-
-/// Passes and failures in the order of time.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Sequence {
-    pub(super) failed: u64,
-    pub(super) passed: u64,
-    /// Unbroken stretches, of either.
-    runs: u64,
-    /// Unbroken stretches of failures.
-    bad_runs: u64,
-}
-
-impl Sequence {
-    /// `trials` are in order.
-    pub(super) fn new<'a>(trials: impl IntoIterator<Item = &'a Trial>) -> Self {
-        let mut sequence = Self::default();
-        let mut last = None;
-        for t in trials {
-            let failed = t.failed();
-            *(if failed { &mut sequence.failed } else { &mut sequence.passed }) += t.weight;
-            if last != Some(failed) {
-                sequence.runs += 1;
-                sequence.bad_runs += u64::from(failed);
-            }
-            last = Some(failed);
-        }
-        sequence
-    }
-
-    /// Whether no pass lies between two failures.
-    pub(super) fn one_stretch(self) -> bool {
-        self.bad_runs == 1
-    }
-
-    fn p(self) -> f64 {
-        runs_test(self.failed, self.passed, self.runs)
-    }
-
-    /// What the order of time shows.
-    pub(super) fn said(self) -> Option<String> {
-        if self.failed < 2 || self.passed == 0 {
-            return None;
-        }
-        if self.one_stretch() {
-            return Some(format!("the {} failures are one unbroken stretch", self.failed));
-        }
-        Some(format!(
-            "passes and failures make {} unbroken stretches in time ({} by the runs test)",
-            self.runs,
-            probability(self.p())
-        ))
-    }
 }
 
 /// Who writes to whom from where: what a greylist remembers.
@@ -118,14 +67,21 @@ pub(super) fn greylisting(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found 
     let mut triplets: BTreeMap<Triplet, Fared<'_>> = BTreeMap::new();
     // Who never came to name a sender was no try for the greylist.
     let came_to_mail = |t: &&&Trial| t.failed_at(Some(Stage::Mail)).is_some() && !t.counted();
-    for t in left.iter().filter(came_to_mail) {
+    let mut tried: Vec<&Trial> = left.iter().filter(came_to_mail).copied().collect();
+    tried.sort_by_key(|t| t.first());
+    // Without the names nobody can tell a first try from a later one.
+    if tried.iter().any(|t| t.nameless && put_off(t)) {
+        return found;
+    }
+    for &t in tried.iter().filter(|t| !t.nameless) {
         let fared = triplets.entry((t.source, t.from, t.to)).or_default();
         fared.first.get_or_insert(t);
         if put_off(t) {
             fared.again |= fared.passed.is_some();
             fared.put_off.push(t);
         } else if !t.failed() && fared.passed.is_none() {
-            fared.passed = Some(t.at);
+            fared.passed = Some(t.first());
+            fared.again |= fared.put_off.iter().any(|put_off| put_off.last() > t.first());
         }
     }
     // An address that lets nobody through is that address's matter.
@@ -141,7 +97,7 @@ pub(super) fn greylisting(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found 
         ["greylist", "graylist", "grey-list", "gray-list", "grey list", "gray list"].iter().any(|w| text.contains(w))
     };
     let said = failures.iter().any(|t| says_so(&t));
-    let late = triplets.values().filter(|f| f.first.is_some_and(|t| t.at > first_pass)).count();
+    let late = triplets.values().filter(|f| f.first.is_some_and(|t| t.first() > first_pass)).count();
     let kind = DiagnosisKind::Greylisting;
     let mut d = if said || late > 0 {
         diagnosis(kind, Confidence::High)
@@ -164,7 +120,7 @@ pub(super) fn greylisting(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found 
     }
     d.because.extend(sentences::words(case, &failures));
     d.failed = failures.iter().map(|t| t.weight).sum();
-    d.tried = left.iter().filter(came_to_mail).map(|t| t.weight).sum();
+    d.tried = tried.iter().map(|t| t.weight).sum();
     if let Some((sign, _)) = main_sign(case, &failures) {
         (d.stage, d.code) = (sign.stage, sign.code);
     }
@@ -206,9 +162,10 @@ pub(super) fn receiver_intermittent(case: &Case<'_>, left: &[&Trial], so_far: &S
         count
     });
     let spread = windows(own.iter().copied());
-    // Failures without a pass between them may be the beginning of something else.
-    let confidence =
-        if mixed >= 2 && spread >= 2 && !sequence.one_stretch() { Confidence::High } else { Confidence::Medium };
+    // Failures without a pass between them may be the beginning of something else, and so may those
+    // that lie in an order which nobody knows.
+    let sure = mixed >= 2 && spread >= 2 && !sequence.one_stretch() && !sequence.is_blurred();
+    let confidence = if sure { Confidence::High } else { Confidence::Medium };
     let mut d = intermittent(case, confidence, rate, &failures);
     d.windows = spread;
     d.because.insert(1, format!("{mixed} of {} both failed and passed", sentences::plural(cells.len() as u64, "cell")));
@@ -218,6 +175,9 @@ pub(super) fn receiver_intermittent(case: &Case<'_>, left: &[&Trial], so_far: &S
     }
     if spread < 2 {
         d.would_raise.push(SECOND_WINDOW.to_owned());
+    }
+    if sequence.is_blurred() {
+        d.would_raise.push("a shorter time, of which every session is on record by itself".to_owned());
     }
     if sequence.one_stretch() {
         d.would_raise.push("a failure after the passes that followed these".to_owned());
@@ -278,9 +238,9 @@ fn never_passed(case: &Case<'_>, cells: &BTreeSet<(Addr, Addr)>, failures: &[&Tr
     d
 }
 
-/// Whether two trials are of one time, for pairs.
+/// Whether two trials are of one time, for pairs: each session of the one with each of the other.
 pub(super) fn same_time(a: &Trial, b: &Trial) -> bool {
-    (a.at - b.at).abs() < WINDOW
+    a.last() - b.first() < WINDOW && b.last() - a.first() < WINDOW
 }
 
 /// A suspicion that rests on words alone.

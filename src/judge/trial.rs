@@ -1,4 +1,4 @@
-//! One session as the rules see it, and what it says of a stage.
+//! One session as the rules see it, or many that say the same, and what they say of a stage.
 
 use super::names::{Addr, Name, Said};
 use super::statistics::float;
@@ -6,11 +6,11 @@ use crate::record::{Kind, Role, Variant};
 use crate::smtp::reply::{Code, Enhanced};
 use crate::stage::Stage;
 
-/// One session, or a count of deliveries, as far as the rules ask for it. The order is that of
-/// time, then of content.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+/// One session, several that say the same, or a count of deliveries, as far as the rules ask for it.
+/// The order is that of time, then of content.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Trial {
-    /// Milliseconds since the epoch.
+    /// Milliseconds since the epoch; of several, the middle between the first and the last.
     pub(crate) at: i64,
     pub(crate) run: Option<Name>,
     pub(crate) seq: u64,
@@ -43,10 +43,12 @@ pub(crate) struct Trial {
     pub(crate) expected: bool,
     pub(crate) inconsistent: bool,
     pub(crate) overload: bool,
-    /// How many sessions this stands for: 1, or the count of a `passed` line.
+    /// Whether it has a sender or recipient that is one of too many to be known by name.
+    pub(crate) nameless: bool,
+    /// How many sessions this stands for, or the count of a `passed` line.
     pub(crate) weight: u64,
-    /// Those lie within so many milliseconds of `at`.
-    pub(crate) spread: i64,
+    /// Milliseconds from the first of those to the last.
+    pub(crate) extent: i64,
 }
 
 impl Trial {
@@ -78,22 +80,50 @@ impl Trial {
         (came_to >= asked).then(|| self.failed() && came_to == asked)
     }
 
-    /// Whether it lies between two times; of a count, whether some of it surely does: three of it,
-    /// evenly spread, leave a chance of 5 % that none did.
-    pub(crate) fn is_between(&self, first: i64, last: i64) -> bool {
-        if self.spread == 0 {
-            return (first..=last).contains(&self.at);
-        }
-        let overlap = last.min(self.at.saturating_add(self.spread)) - first.max(self.at.saturating_sub(self.spread));
-        overlap > 0
-            && float(self.weight) * float(overlap.unsigned_abs()) >= 3.0 * 2.0 * float(self.spread.unsigned_abs())
+    /// When the first of its sessions was; a count of deliveries is taken for its middle.
+    pub(crate) fn first(&self) -> i64 {
+        if self.counted() { self.at } else { self.at.saturating_sub(self.extent / 2) }
     }
 
-    /// Whether it is a count of deliveries rather than a session.
+    /// When the last of its sessions was.
+    pub(crate) fn last(&self) -> i64 {
+        if self.counted() { self.at } else { self.first().saturating_add(self.extent) }
+    }
+
+    /// When the first of its sessions was that is not before `since`, as though they lay evenly.
+    pub(crate) fn first_since(&self, since: i64) -> Option<i64> {
+        let (first, last) = (self.first(), self.last());
+        if since <= first || since > last {
+            return (since <= first).then_some(first);
+        }
+        let gaps = i128::from(self.weight.max(2) - 1);
+        let (extent, into) = (i128::from(last) - i128::from(first), i128::from(since) - i128::from(first));
+        let behind = (into * gaps + extent - 1) / extent * extent / gaps;
+        Some(i64::try_from(behind).map_or(last, |behind| first.saturating_add(behind)).clamp(since, last))
+    }
+
+    /// The milliseconds between two that do not overlap in time.
+    pub(crate) fn apart(&self, other: &Self) -> i64 {
+        self.first().saturating_sub(other.last()).max(other.first().saturating_sub(self.last())).max(0)
+    }
+
+    /// Whether one of its sessions lies between two times, or surely some do of which the times are
+    /// not known: three of them, evenly spread, leave a chance of 5 % that none does.
+    pub(crate) fn is_between(&self, first: i64, last: i64) -> bool {
+        let (half, within) = (self.extent / 2, |at: i64| (first..=last).contains(&at));
+        let known = half == 0 || !self.counted();
+        if known && (within(self.first()) || within(self.last())) {
+            return true;
+        }
+        let overlap = last.min(self.at.saturating_add(half)) - first.max(self.at.saturating_sub(half));
+        overlap > 0 && float(self.weight) * float(overlap.unsigned_abs()) >= 3.0 * 2.0 * float(half.unsigned_abs())
+    }
+
+    /// Whether it is a count of deliveries rather than sessions.
     pub(crate) fn counted(&self) -> bool {
         self.seq == COUNTED
     }
 }
 
-/// Stands for the number of a session in what counts many.
+/// Stands for the number of a session in what counts many deliveries.
 pub(super) const COUNTED: u64 = u64::MAX;

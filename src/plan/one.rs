@@ -14,11 +14,8 @@ pub fn one(plan: Plan) -> Plan {
         let source = attempt.source.as_ref().map(|source| source.address);
         (attempt.address.is_none(), attempt.preference, attempt.address, source, attempt.number)
     };
-    let mut attempts = plan.attempts;
-    attempts.retain(|attempt| attempt.role == Role::Target);
-    let first = attempts.into_iter().min_by_key(rank);
-    let first = first.map(|first| Arc::new(Attempt { seq: 1, ..Arc::unwrap_or_clone(first) }));
-    Plan { attempts: first.into_iter().collect(), left_out: plan.left_out }
+    let first = plan.firsts().filter(|attempt| attempt.role == Role::Target).min_by_key(|attempt| rank(attempt));
+    Plan::listed(first.map(|first| first.renumbered(1)).into_iter().collect(), plan.left_out)
 }
 
 #[cfg(test)]
@@ -68,7 +65,8 @@ mod tests {
         for seed in 0..20 {
             let exchangers: &[(u16, &[&str])] = &[(20, &["127.1.0.1"]), (10, &["127.1.0.7", "127.1.0.5", "::1"])];
             let one = one(planned(exchangers, None, seed));
-            let [only] = &one.attempts[..] else { panic!("{} sessions", one.attempts.len()) };
+            let all: Vec<_> = one.attempts().collect();
+            let [only] = &all[..] else { panic!("{} sessions", all.len()) };
             let cell = (only.address.map(|a| a.ip()), only.source.as_ref().map(|s| s.address), only.seq, only.role);
             let [address, source] = ["127.1.0.5", "127.0.0.3"].map(|ip| ip.parse::<IpAddr>().ok());
             assert_eq!(cell, (address, source, 1, Role::Target));
@@ -78,7 +76,6 @@ mod tests {
     #[test]
     fn what_did_not_resolve_is_one_record() {
         let one = one(planned(&[], Some(Fault::Dns(LookupError::Nxdomain)), 1));
-        assert_eq!(one.attempts.len(), 1);
-        assert!(one.attempts[0].fault.is_some());
+        assert!(one.attempts().map(|attempt| attempt.fault.is_some()).eq([true]));
     }
 }

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Attempt, Plan, Route, Source, plan};
+use super::{Attempt, Plan, Route, Source, Stretch, plan};
 use crate::address::is_private;
 use crate::probe::{HostSpec, Probe};
 use crate::record::Role;
@@ -48,8 +48,8 @@ pub fn sample(
     first: u64,
     sample: &Sample,
 ) -> Plan {
-    let Plan { attempts: cells, mut left_out } = plan(probe, routes, sources, seed, first);
-    let once = cells.into_iter().filter(|cell| cell.number == 1);
+    let Plan { stretches, mut left_out } = plan(probe, routes, sources, seed, first);
+    let once = stretches.into_iter().filter_map(Stretch::listed).flatten();
     let (mut cells, beside): (Vec<_>, Vec<_>) =
         once.partition(|cell| cell.role == Role::Target && cell.address.is_some());
     if sample.public_only {
@@ -73,11 +73,10 @@ pub fn sample(
     let whole = before.into_iter().map(unwrapped).chain(drawn[..turn].iter().cloned());
     let whole = whole.chain(neutral.map(unwrapped)).chain(drawn[turn..].iter().cloned());
     let attempts = whole.zip(first..).map(|(attempt, seq)| Arc::new(Attempt { seq, ..attempt })).collect();
-    let mut plan = Plan { attempts, left_out };
-    if let Some(time) = sample.time {
-        fit(&mut plan, time, first);
+    match sample.time {
+        Some(time) => fit(attempts, left_out, time, first),
+        None => Plan::listed(attempts, left_out),
     }
-    plan
 }
 
 fn address(attempt: &Attempt) -> Option<IpAddr> {
@@ -144,23 +143,21 @@ fn spread(turns: &[Arc<Attempt>], wanted: u64, time: Option<Duration>) -> Vec<At
 }
 
 /// Leaves out what could not start in time, and says so.
-fn fit(plan: &mut Plan, time: Duration, first: u64) {
-    let starts = plan.starts();
-    let (before, mut starts) = (plan.attempts.len(), starts.into_iter());
-    plan.attempts.retain(|_| starts.next().is_none_or(|start| start < time));
-    let late = before - plan.attempts.len();
+fn fit(attempts: Vec<Arc<Attempt>>, mut left_out: Vec<String>, time: Duration, first: u64) -> Plan {
+    let all = Plan::listed(attempts, Vec::new());
+    let mut starts = all.starts();
+    let in_time = all.firsts().filter(|attempt| starts.start(attempt) < time);
+    let renumbered = in_time.zip(first..).map(|(attempt, seq)| attempt.renumbered(seq));
+    let attempts: Vec<_> = renumbered.collect();
+    let late = all.len() - attempts.len() as u64;
     if late == 0 {
-        return;
-    }
-    for (attempt, seq) in plan.attempts.iter_mut().zip(first..) {
-        if let Some(attempt) = Arc::get_mut(attempt) {
-            attempt.seq = seq;
-        }
+        return Plan::listed(attempts, left_out);
     }
     let time = humantime::format_duration(time.max(Duration::from_millis(1)));
-    plan.left_out.push(format!(
+    left_out.push(format!(
         "{late} of the sessions wanted: they could not start within {time} (--max-time, --pace, --rate)"
     ));
+    Plan::listed(attempts, left_out)
 }
 
 #[cfg(test)]
@@ -211,19 +208,20 @@ mod tests {
     fn every_address_and_every_cell_has_its_turn_before_a_second_one() {
         for (addresses, sources, sessions) in [(8, 1, 29), (2, 3, 29), (1, 1, 5), (8, 4, 29), (3, 2, 6)] {
             let plan = world(addresses, sources, 0, &of(sessions));
-            assert_eq!(plan.attempts.len() as u64, sessions);
+            assert_eq!(plan.len(), sessions);
+            let attempts: Vec<_> = plan.attempts().collect();
             let cells = usize::from(addresses) * usize::from(sources);
-            for round in plan.attempts.chunks(cells) {
+            for round in attempts.chunks(cells) {
                 let distinct: BTreeSet<_> =
                     round.iter().map(|a| (a.address, a.source.as_ref().map(|s| s.address))).collect();
                 assert_eq!(distinct.len(), round.len());
                 assert!(round.iter().all(|a| a.number == round[0].number));
             }
-            for turn in plan.attempts.chunks(usize::from(addresses)) {
+            for turn in attempts.chunks(usize::from(addresses)) {
                 assert_eq!(turn.iter().map(|a| a.address).collect::<BTreeSet<_>>().len(), turn.len());
             }
-            assert!(plan.attempts.iter().map(|a| a.seq).eq(1..=sessions));
-            assert!(plan.attempts.iter().all(|a| a.not_before.is_zero()), "no pace, no windows");
+            assert!(plan.attempts().map(|a| a.seq).eq(1..=sessions));
+            assert!(plan.attempts().all(|a| a.not_before.is_zero()), "no pace, no windows");
         }
     }
 
@@ -232,8 +230,8 @@ mod tests {
         let gaps = |time: u64, sessions| {
             let time = (time > 0).then(|| Duration::from_mins(time));
             let plan = world(8, 1, 60, &Sample { time, ..of(sessions) });
-            let begins: BTreeSet<_> = plan.attempts.iter().map(|a| a.not_before.as_secs()).collect();
-            (plan.attempts.len(), begins.into_iter().collect::<Vec<_>>())
+            let begins: BTreeSet<_> = plan.attempts().map(|a| a.not_before.as_secs()).collect();
+            (plan.len(), begins.into_iter().collect::<Vec<_>>())
         };
         // 29 sessions at 8 addresses: windows of 10, 10 and 9, of which a cell's second attempt is
         // the first in the second.
@@ -249,19 +247,19 @@ mod tests {
     fn what_is_late_or_not_public_is_left_out_and_said() {
         let time = Some(Duration::from_mins(10));
         let plan = world(1, 1, 60, &Sample { time, ..of(29) });
-        assert_eq!(plan.attempts.len(), 10);
+        assert_eq!(plan.len(), 10);
         assert!(plan.left_out[0].starts_with("19 of the sessions wanted"), "{:?}", plan.left_out);
         let plan = world(2, 1, 60, &Sample { public_only: true, ..of(29) });
-        assert_eq!((plan.attempts.len(), plan.left_out.len()), (0, 2));
+        assert_eq!((plan.len(), plan.left_out.len()), (0, 2));
         let plan = world(4, 2, 0, &Sample { per_cell: Some(1), ..of(29) });
-        assert_eq!(plan.attempts.len(), 8);
+        assert_eq!(plan.len(), 8);
     }
 
     #[test]
     fn the_hosts_to_begin_with_do_not_add_to_the_others() {
         let first = ["mx3.mail.example", "127.1.0.2", "203.0.113.9"].map(|host| host.parse().unwrap()).to_vec();
         let plan = world(4, 1, 0, &Sample { first, ..of(4) });
-        let order: Vec<_> = plan.attempts.iter().map(|a| a.address.unwrap().ip().to_string()).collect();
+        let order: Vec<_> = plan.attempts().map(|a| a.address.unwrap().ip().to_string()).collect();
         assert_eq!(order[..2], ["127.1.0.3", "127.1.0.2"]);
         assert_eq!(order.iter().collect::<BTreeSet<_>>().len(), 4);
     }

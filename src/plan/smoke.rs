@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Attempt, Cell, Exchanger, Plan, Route, Source, cell, default_sender, plan};
+use super::matrix::{Cell, cell, default_sender};
+use super::{Attempt, Exchanger, Plan, Route, Source, Stretch, plan};
 use crate::address::Sender;
 use crate::probe::{Envelope, Probe};
 use crate::record::{Role, Variant};
@@ -42,9 +43,9 @@ pub fn smoke(probe: &Arc<Probe>, routes: &[Route], sources: &[Source], seed: u64
             }
         }
     }
-    let seq = first + plan.attempts.len() as u64;
+    let seq = first + plan.len();
     let numbered = beside.into_iter().zip(seq..).map(|(attempt, seq)| Arc::new(Attempt { seq, ..attempt }));
-    plan.attempts.extend(numbered);
+    plan.stretches.push(Stretch::Listed(numbered.collect()));
     plan
 }
 

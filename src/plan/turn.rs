@@ -17,7 +17,7 @@ use crate::record::Role;
 #[must_use]
 pub fn turn(plan: Plan, number: u64, first: u64) -> Plan {
     let mut reach: BTreeMap<IpAddr, Vec<(Option<u16>, IpAddr)>> = BTreeMap::new();
-    for attempt in &plan.attempts {
+    for attempt in plan.firsts() {
         if let Some((source, address)) = cell(attempt) {
             reach.entry(source).or_default().push((attempt.preference, address));
         }
@@ -29,19 +29,16 @@ pub fn turn(plan: Plan, number: u64, first: u64) -> Plan {
         let index = number.wrapping_add(at) % addresses.len().max(1) as u64;
         picked.extend(usize::try_from(index).ok().and_then(|index| addresses.get(index)).map(|at| (*source, at.1)));
     }
-    let mut attempts = plan.attempts;
-    attempts.retain(|attempt| cell(attempt).is_none_or(|(source, address)| picked.get(&source) == Some(&address)));
-    let attempts = attempts.into_iter().zip(first..).map(|(attempt, seq)| {
-        if attempt.seq == seq { attempt } else { Arc::new(Attempt { seq, ..Arc::unwrap_or_clone(attempt) }) }
-    });
-    Plan { attempts: attempts.collect(), left_out: plan.left_out }
+    let is_picked =
+        |attempt: &Arc<Attempt>| cell(attempt).is_none_or(|(source, address)| picked.get(&source) == Some(&address));
+    plan.kept(is_picked, first)
 }
 
 /// How many turns it takes until every cell of the plan has been.
 #[must_use]
 pub fn turns(plan: &Plan) -> u64 {
     let mut reach: BTreeMap<IpAddr, Vec<IpAddr>> = BTreeMap::new();
-    for (source, address) in plan.attempts.iter().filter_map(|attempt| cell(attempt)) {
+    for (source, address) in plan.firsts().filter_map(|attempt| cell(attempt)) {
         let reached = reach.entry(source).or_default();
         if !reached.contains(&address) {
             reached.push(address);
@@ -106,11 +103,11 @@ mod tests {
             let mut met = BTreeSet::new();
             for number in 5..5 + u64::from(addresses) {
                 let part = turn(whole.clone(), number, 1);
-                let cells: Vec<_> = part.attempts.iter().filter_map(|attempt| cell(attempt)).collect();
+                let cells: Vec<_> = part.attempts().filter_map(|attempt| cell(&attempt)).collect();
                 assert_eq!(cells.len(), usize::from(sources) * attempts as usize);
-                let controls = part.attempts.iter().filter(|attempt| attempt.role == Role::Control).count();
+                let controls = part.attempts().filter(|attempt| attempt.role == Role::Control).count();
                 assert_eq!(controls, usize::from(sources), "controls are in every turn");
-                assert!(part.attempts.iter().map(|attempt| attempt.seq).eq(1..=part.attempts.len() as u64));
+                assert!(part.attempts().map(|attempt| attempt.seq).eq(1..=part.len()));
                 let at: BTreeSet<_> = cells.iter().map(|cell| cell.1).collect();
                 assert_eq!(at.len(), usize::from(sources.min(addresses)), "sources spread over the addresses");
                 met.extend(cells);

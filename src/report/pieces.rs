@@ -167,7 +167,8 @@ impl Pieces {
                 continue;
             }
             self.release(out);
-            out.put(report, self.text_line + line);
+            // A line with line ends spelled in it has become several.
+            out.put(report, (self.text_line + line).min(self.last));
         }
         self.release(out);
     }

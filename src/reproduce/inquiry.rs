@@ -85,7 +85,7 @@ impl Inquiry {
     /// Learns how the question with this index will be asked.
     pub fn plan(&mut self, index: usize, plan: &Plan) {
         let Some(asked) = self.asked.get_mut(index) else { return };
-        let target = plan.attempts.iter().filter(|a| a.role == Role::Target && a.address.is_some());
+        let target = plan.attempts().filter(|a| a.role == Role::Target && a.address.is_some());
         let planned = &mut asked.planned;
         let (mut cells, mut windows) = (BTreeSet::new(), BTreeSet::new());
         for attempt in target {

@@ -1,8 +1,7 @@
 //! Who starts when: the plan's order under concurrency, rate, pace, budgets, rests and the
 //! operator's patience. It starts as soon as all of them allow and never before.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use rand::SeedableRng as _;
@@ -17,22 +16,25 @@ use crate::drive::turned;
 use crate::ledger::{Ledger, RENEWAL, Rest, later};
 use crate::outcome::{Outcome, rest};
 use crate::plan::{Attempt, Plan};
-use crate::record::{Kind, Role, Session, Variant};
+use crate::record::{Kind, Session, Variant};
 use crate::smtp::dialog::Dialog;
 use crate::stage::Stage;
 
 mod choice;
+mod lane;
+mod queue;
+
+use queue::{Queue, SoFar};
 
 /// The one seam between a planned session and the network.
 pub(super) trait Execute: Clone + Send + Sync + 'static {
     /// Opens the session and says what came of it, with its dialog where one was written down.
     /// When `cancel` turns true it takes its leave.
-    fn open(
-        &self,
-        attempt: Arc<Attempt>,
-        cancel: watch::Receiver<bool>,
-    ) -> impl Future<Output = (Session, Option<Dialog>)> + Send;
+    fn open(&self, attempt: Arc<Attempt>, cancel: watch::Receiver<bool>) -> impl Future<Output = Ended> + Send;
 }
+
+/// A session that is over, with its dialog where one was written down.
+pub(super) type Ended = (Box<Session>, Option<Dialog>);
 
 /// What the dispatcher goes by.
 pub(super) struct Rules {
@@ -52,8 +54,8 @@ pub(super) fn start(
     rules: Rules,
     execute: impl Execute,
     cancel: watch::Receiver<bool>,
-) -> mpsc::Receiver<(Session, Option<Dialog>)> {
-    let next_seq = plan.attempts.len() as u64 + 1;
+) -> mpsc::Receiver<Ended> {
+    let next_seq = plan.len() + 1;
     begin(vec![plan], None, next_seq, rules, execute, cancel)
 }
 
@@ -70,7 +72,7 @@ pub(super) fn start_parts(
     rules: Rules,
     execute: impl Execute,
     cancel: watch::Receiver<bool>,
-) -> mpsc::Receiver<(Session, Option<Dialog>)> {
+) -> mpsc::Receiver<Ended> {
     begin(parts, Some(enough), 1, rules, execute, cancel)
 }
 
@@ -81,13 +83,14 @@ fn begin(
     rules: Rules,
     execute: impl Execute,
     cancel: watch::Receiver<bool>,
-) -> mpsc::Receiver<(Session, Option<Dialog>)> {
+) -> mpsc::Receiver<Ended> {
     let (out, sessions) = mpsc::channel(64);
-    let renewed = rules.clock.begun();
+    let begun = rules.clock.begun();
     let dispatcher = Dispatcher {
-        queues: BTreeMap::new(),
+        queue: Queue::new(Plan::default(), &SoFar::new(), begun, begun),
+        so_far: SoFar::new(),
         parts: parts.into_iter().enumerate().collect(),
-        part: Part { index: 0, begun: rules.clock.begun(), deadline: None },
+        part: Part { index: 0, deadline: None },
         enough,
         rng: ChaCha8Rng::seed_from_u64(rules.seed ^ 0x006a_6974_7465_7221),
         rules,
@@ -95,11 +98,7 @@ fn begin(
         next_seq,
         open: JoinSet::new(),
         opened: HashMap::new(),
-        at_address: HashMap::new(),
-        at_provider: HashMap::new(),
-        due: HashMap::new(),
-        held: HashMap::new(),
-        renewed,
+        renewed: begun,
         out,
     };
     tokio::spawn(dispatcher.run(cancel));
@@ -107,8 +106,9 @@ fn begin(
 }
 
 struct Dispatcher<E> {
-    /// What is still to be started, per address, in the plan's order.
-    queues: BTreeMap<Option<SocketAddr>, VecDeque<(usize, Arc<Attempt>)>>,
+    queue: Queue,
+    /// What the plans before this one have done.
+    so_far: SoFar,
     /// The plans that are not begun yet.
     parts: VecDeque<(usize, Plan)>,
     part: Part,
@@ -118,46 +118,29 @@ struct Dispatcher<E> {
     rng: ChaCha8Rng,
     /// The number of the next session that has none by plan.
     next_seq: u64,
-    open: JoinSet<(Session, Option<Dialog>)>,
-    /// The attempts behind the open sessions.
-    opened: HashMap<Id, Arc<Attempt>>,
-    at_address: HashMap<SocketAddr, usize>,
-    at_provider: HashMap<Arc<str>, usize>,
-    /// When a cell's next attempt may start, once the one before has.
-    due: HashMap<CellKey, (u32, Instant)>,
-    /// Providers whose rate is used up, and until when.
-    held: HashMap<Arc<str>, Instant>,
+    open: JoinSet<Ended>,
+    /// The attempts behind the open sessions, and their lanes where they are connections.
+    opened: HashMap<Id, (Arc<Attempt>, Option<usize>)>,
     /// When the ledger last heard that we are still there.
     renewed: Instant,
-    out: mpsc::Sender<(Session, Option<Dialog>)>,
+    out: mpsc::Sender<Ended>,
 }
 
 /// The plan that is being worked on.
 struct Part {
     index: usize,
-    begun: Instant,
     /// Nothing of it starts later.
     deadline: Option<Instant>,
 }
 
-/// What makes two attempts attempts at the same cell.
-type CellKey = (Option<SocketAddr>, Option<IpAddr>, Option<String>, Role);
-
-fn cell(attempt: &Attempt) -> CellKey {
-    let to = attempt.to.as_ref().map(ToString::to_string);
-    (attempt.address, attempt.source.as_ref().map(|source| source.address), to, attempt.role)
-}
-
 /// What the search for a session to start came to.
 enum Next {
-    Start(Arc<Attempt>),
-    Skip(Arc<Attempt>, String),
+    /// The lane is that of a session which takes a connection.
+    Start(Option<usize>, Arc<Attempt>),
+    Skip(usize, Arc<Attempt>, String),
     /// Nothing before then, unless a session ends.
     Wait(Option<Instant>),
 }
-
-/// A place in the queues.
-type Place = (Option<SocketAddr>, usize);
 
 impl<E: Execute> Dispatcher<E> {
     async fn run(mut self, mut cancel: watch::Receiver<bool>) {
@@ -166,7 +149,7 @@ impl<E: Execute> Dispatcher<E> {
             // Sessions that end because they were stopped make room, and must not be replaced.
             cancelled |= *cancel.borrow();
             // A matrix that was stopped before it began is on record all the same, as skipped.
-            if self.open.is_empty() && self.queues.is_empty() && (!cancelled || self.enough.is_none()) {
+            if self.open.is_empty() && self.queue.is_empty() && (!cancelled || self.enough.is_none()) {
                 self.next_part();
             }
             if cancelled {
@@ -175,12 +158,15 @@ impl<E: Execute> Dispatcher<E> {
             }
             let wake = loop {
                 match self.next() {
-                    Next::Start(attempt) => self.begin(attempt, &cancel),
-                    Next::Skip(attempt, why) => self.skip(attempt, why).await,
+                    Next::Start(lane, attempt) => self.begin(lane, attempt, &cancel),
+                    Next::Skip(lane, attempt, why) => {
+                        self.queue.skipped(lane, Instant::now());
+                        self.skip(attempt, why).await;
+                    }
                     Next::Wait(until) => break until,
                 }
             };
-            if self.open.is_empty() && self.queues.is_empty() {
+            if self.open.is_empty() && self.queue.is_empty() {
                 if self.parts.is_empty() {
                     return;
                 }
@@ -217,17 +203,14 @@ impl<E: Execute> Dispatcher<E> {
     fn next_part(&mut self) {
         let Some((index, plan)) = self.parts.pop_front() else { return };
         let now = Instant::now().max(self.rules.clock.begun());
-        let most = plan.attempts.iter().filter_map(|attempt| attempt.probe.limits.max_time).max();
+        let most = plan.firsts().filter_map(|attempt| attempt.probe.limits.max_time).max();
         let shares = u32::try_from(self.parts.len() + 1).unwrap_or(u32::MAX);
         let end = most.filter(|_| self.enough.is_some()).map(|most| self.rules.clock.begun() + most);
         let deadline = end.map(|end| now + end.saturating_duration_since(now) / shares);
-        self.part = Part { index, begun: if index == 0 { self.rules.clock.begun() } else { now }, deadline };
-        for (order, attempt) in plan.attempts.into_iter().enumerate() {
-            let before = self.due.get(&cell(&attempt)).map_or(0, |(number, _)| *number);
-            let number = attempt.number + before;
-            let attempt = if before == 0 { attempt } else { Arc::new(Attempt { number, ..(*attempt).clone() }) };
-            self.queues.entry(attempt.address).or_default().push_back((order, attempt));
-        }
+        self.part = Part { index, deadline };
+        let run = self.rules.clock.begun();
+        self.queue.so_far(&mut self.so_far);
+        self.queue = Queue::new(plan, &self.so_far, run, if index == 0 { run } else { now });
     }
 
     /// Numbers a session that is numbered as it starts.
@@ -240,35 +223,35 @@ impl<E: Execute> Dispatcher<E> {
         Arc::new(Attempt { seq, ..Arc::unwrap_or_clone(attempt) })
     }
 
-    fn begin(&mut self, attempt: Arc<Attempt>, cancel: &watch::Receiver<bool>) {
-        let attempt = self.numbered(attempt);
-        if let Some(address) = attempt.address.filter(|_| attempt.fault.is_none()) {
-            *self.at_address.entry(address).or_default() += 1;
-            *self.at_provider.entry(Arc::clone(&attempt.provider)).or_default() += 1;
-            if attempt.variant != Variant::Plaintext {
-                self.set_due(&attempt);
-            }
+    fn begin(&mut self, lane: Option<usize>, attempt: Arc<Attempt>, cancel: &watch::Receiver<bool>) {
+        if let Some(lane) = lane {
+            let due = (attempt.variant != Variant::Plaintext).then(|| self.due(&attempt));
+            self.queue.started(lane, due);
         }
+        let attempt = self.numbered(attempt);
         let (execute, cancel) = (self.execute.clone(), cancel.clone());
         let opening = Arc::clone(&attempt);
         let task = self.open.spawn(async move { execute.open(opening, cancel).await });
-        self.opened.insert(task.id(), attempt);
+        self.opened.insert(task.id(), (attempt, lane));
     }
 
-    fn set_due(&mut self, attempt: &Attempt) {
+    /// When the pace allows the next attempt at this one's cell.
+    fn due(&mut self, attempt: &Attempt) -> Instant {
         let jitter = self.jitter(self.rules.terms.ground(&attempt.provider));
-        let due = Instant::now() + attempt.probe.limits.pace.mul_f64(1.0 + jitter);
-        self.due.insert(cell(attempt), (attempt.number, due));
+        Instant::now() + attempt.probe.limits.pace.mul_f64(1.0 + jitter)
     }
 
     /// A session's task is over. One that broke off is our own fault, and still on record.
-    async fn joined(&mut self, joined: Result<(Id, (Session, Option<Dialog>)), JoinError>) {
+    async fn joined(&mut self, joined: Result<(Id, Ended), JoinError>) {
         let id = joined.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
-        let Some(attempt) = self.opened.remove(&id) else { return };
+        let Some((attempt, lane)) = self.opened.remove(&id) else { return };
+        if let Some(lane) = lane {
+            self.queue.ended(lane);
+        }
         let (session, dialog) = match joined {
             Ok((_, ended)) => ended,
             Err(broken) => {
-                let mut session = attempt.record(&self.rules.run, self.rules.clock.now());
+                let mut session = Box::new(attempt.record(&self.rules.run, self.rules.clock.now()));
                 session.kind = Kind::Local;
                 session.detail = Some(format!("the session broke off: {broken}"));
                 (session, None)
@@ -277,11 +260,9 @@ impl<E: Execute> Dispatcher<E> {
         self.ended(&attempt, session, dialog).await;
     }
 
-    async fn ended(&mut self, attempt: &Arc<Attempt>, session: Session, dialog: Option<Dialog>) {
+    async fn ended(&mut self, attempt: &Arc<Attempt>, session: Box<Session>, dialog: Option<Dialog>) {
         let (account, now) = (self.rules.terms.account(attempt), self.rules.clock.now());
         if let Some(address) = attempt.address.filter(|_| attempt.fault.is_none()) {
-            self.at_address.entry(address).and_modify(|n| *n -= 1);
-            self.at_provider.entry(Arc::clone(&attempt.provider)).and_modify(|n| *n -= 1);
             self.rules.ledger.ended(&account, address.ip(), now);
         }
         if let (Some(long), Some(source)) = (rest(&session), session.seen_as) {
@@ -293,34 +274,27 @@ impl<E: Execute> Dispatcher<E> {
         if handshake_failed && attempt.probe.pair_plaintext && attempt.variant == Variant::Plain {
             let pair = Arc::new(attempt.plaintext_pair(self.next_seq));
             self.next_seq += u64::from(self.enough.is_none());
-            self.queues.entry(pair.address).or_default().push_front((0, pair));
+            self.queue.push_front(pair);
         }
         self.tell(session, dialog).await;
     }
 
     /// Hands a session on, and ends its part when enough is known.
-    async fn tell(&mut self, session: Session, dialog: Option<Dialog>) {
+    async fn tell(&mut self, session: Box<Session>, dialog: Option<Dialog>) {
         if self.enough.as_mut().is_some_and(|enough| enough(self.part.index, &session)) {
-            for queue in self.queues.values_mut() {
-                queue.retain(|(_, attempt)| attempt.role == Role::Control);
-            }
-            self.queues.retain(|_, queue| !queue.is_empty());
+            self.queue.keep_controls();
         }
         let _ = self.out.send((session, dialog)).await;
     }
 
     async fn skip(&mut self, attempt: Arc<Attempt>, why: String) {
         let attempt = self.numbered(attempt);
-        if attempt.variant != Variant::Plaintext {
-            let (number, _) = self.due.entry(cell(&attempt)).or_insert_with(|| (0, Instant::now()));
-            *number = attempt.number;
-        }
         let skipped = Outcome::skipped(attempt, self.rules.clock.now(), why);
-        self.tell(skipped.record(&self.rules.run), None).await;
+        self.tell(Box::new(skipped.record(&self.rules.run)), None).await;
     }
 
     async fn skip_all(&mut self, why: &str) {
-        for (_, attempt) in std::mem::take(&mut self.queues).into_values().flatten() {
+        while let Some(attempt) = self.queue.pop_any() {
             self.skip(attempt, why.to_owned()).await;
         }
     }

@@ -38,9 +38,7 @@ pub async fn foresee(setup: Setup, full: bool) -> Result<Foreseen, RunError> {
     let resolved = resolve::resolve(&setup.probes, &setup.dns, setup.dane, &cancel).await?;
     let plan = whole(&lay_out(&setup.probes, &resolved, setup.seed, &Extent::Whole));
     let mut terms = terms::Terms::default();
-    for attempt in &plan.attempts {
-        terms.see(attempt);
-    }
+    terms.see(&plan);
     terms.check(&plan, setup.ledger.unkept())?;
     let rounds: Vec<Plan> = if full {
         vec![plan.clone()]
@@ -56,19 +54,20 @@ pub async fn foresee(setup: Setup, full: bool) -> Result<Foreseen, RunError> {
             }
         }
     }
-    let lasts = rounds.iter().filter_map(|round| round.starts().into_iter().max()).max().unwrap_or_default();
+    let lasts = rounds.iter().map(Plan::lasts).max().unwrap_or_default();
     Ok(Foreseen { takes: most.into_values().collect(), lasts, left_out: plan.left_out })
 }
 
 fn takes(round: &Plan, terms: &terms::Terms) -> BTreeMap<Account, Take> {
     let mut takes: BTreeMap<Account, Take> = BTreeMap::new();
-    for attempt in round.attempts.iter().filter(|attempt| attempt.address.is_some() && attempt.fault.is_none()) {
+    for (attempt, count) in round.counted().filter(|(attempt, _)| attempt.address.is_some() && attempt.fault.is_none())
+    {
         let (account, ground): (Account, Ground) = (terms.account(attempt), terms.ground(&attempt.provider));
         let take = takes.entry(account.clone()).or_insert_with(|| {
             let limits = attempt.probe.limits.clone();
             Take { account, ground, sessions: 0, limits }
         });
-        take.sessions += 1;
+        take.sessions += count;
     }
     takes
 }

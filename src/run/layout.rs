@@ -1,7 +1,6 @@
 //! Which sessions a run has: a plan for each probe, and what is made of them together.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::Sampling;
 use super::resolve::Resolved;
@@ -39,7 +38,7 @@ pub(super) fn lay_out(probes: &[Arc<Probe>], resolved: &[Resolved], seed: u64, e
             (None, Extent::Smoke) => plan::smoke(probe, &found.routes, &found.sources, seed, first),
             (None, _) => plan::plan(probe, &found.routes, &found.sources, seed, first),
         };
-        first += part.attempts.len() as u64;
+        first += part.len();
         part
     });
     let parts = laid_out.collect::<Vec<_>>().into_iter();
@@ -52,17 +51,8 @@ pub(super) fn lay_out(probes: &[Arc<Probe>], resolved: &[Resolved], seed: u64, e
 
 /// All parts as one plan.
 pub(super) fn whole(parts: &[Plan]) -> Plan {
-    let attempts = parts.iter().flat_map(|part| part.attempts.iter().cloned()).collect();
-    Plan { attempts, left_out: parts.iter().flat_map(|part| part.left_out.iter().cloned()).collect() }
-}
-
-/// When each session will start at the earliest, where a part begins when the one before is over.
-pub(super) fn one_by_one(parts: &[Plan]) -> Vec<Duration> {
-    let (mut starts, mut begun) = (Vec::new(), Duration::ZERO);
-    for part in parts {
-        let part: Vec<Duration> = part.starts().into_iter().map(|start| begun + start).collect();
-        begun = part.iter().max().copied().unwrap_or(begun);
-        starts.extend(part);
+    Plan {
+        stretches: parts.iter().flat_map(|part| part.stretches.iter().cloned()).collect(),
+        left_out: parts.iter().flat_map(|part| part.left_out.iter().cloned()).collect(),
     }
-    starts
 }

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::Clock;
-use super::dispatch::Execute;
+use super::dispatch::{Ended, Execute};
 use crate::address::Host;
 use crate::auth::Signer;
 use crate::dane::Dane;
@@ -41,7 +41,7 @@ pub(super) struct Opener {
 
 impl Execute for Opener {
     /// A control session whose address cannot be reached goes to the next one.
-    async fn open(&self, attempt: Arc<Attempt>, cancel: watch::Receiver<bool>) -> (record::Session, Option<Dialog>) {
+    async fn open(&self, attempt: Arc<Attempt>, cancel: watch::Receiver<bool>) -> Ended {
         let alternatives = attempt.alternatives.clone();
         let mut attempt = attempt;
         for next in alternatives.into_iter().map(Some).chain(iter::once(None)) {
@@ -53,10 +53,11 @@ impl Execute for Opener {
                 Some(next) if unreached => {
                     attempt = Arc::new(Attempt { seq: attempt.seq, number: attempt.number, ..next });
                 }
-                _ => return (outcome.record(&self.run), dialog),
+                _ => return (Box::new(outcome.record(&self.run)), dialog),
             }
         }
-        (Outcome::skipped(attempt, self.clock.now(), "no address".to_owned()).record(&self.run), None)
+        let skipped = Outcome::skipped(attempt, self.clock.now(), "no address".to_owned());
+        (Box::new(skipped.record(&self.run)), None)
     }
 }
 

@@ -15,9 +15,13 @@ use crate::record::Role;
 pub(super) struct Terms(BTreeMap<Arc<str>, Ground>);
 
 impl Terms {
-    /// Takes in one planned session. A provider is our own when all its addresses are loopback, or
+    /// Takes in what is planned. A provider is our own when all its addresses are loopback, or
     /// when the operator says so of the target.
-    pub(super) fn see(&mut self, attempt: &Attempt) {
+    pub(super) fn see(&mut self, plan: &Plan) {
+        plan.firsts().for_each(|attempt| self.session(attempt));
+    }
+
+    fn session(&mut self, attempt: &Attempt) {
         let Some(address) = attempt.address else { return };
         let own = attempt.probe.target.own_mx && attempt.role != Role::Control;
         let addresses = attempt.alternatives.iter().filter_map(|next| next.address).chain([address]);
@@ -36,11 +40,11 @@ impl Terms {
 
     /// What the plan takes from each provider's budgets, in words.
     pub(super) fn budgets(&self, plan: &Plan) -> Vec<String> {
-        let mut takes: BTreeMap<&str, (usize, &Limits)> = BTreeMap::new();
-        for attempt in plan.attempts.iter().filter(|attempt| attempt.address.is_some()) {
-            takes.entry(&attempt.provider).or_insert((0, &attempt.probe.limits)).0 += 1;
+        let mut takes: BTreeMap<&str, (u64, &Limits)> = BTreeMap::new();
+        for (attempt, count) in plan.counted().filter(|(attempt, _)| attempt.address.is_some()) {
+            takes.entry(&attempt.provider).or_insert((0, &attempt.probe.limits)).0 += count;
         }
-        let say = |(provider, (sessions, limits)): (&str, (usize, &Limits))| {
+        let say = |(provider, (sessions, limits)): (&str, (u64, &Limits))| {
             let Limits { per_hour, per_day, rate, .. } = limits;
             if self.ground(provider) == Ground::Foreign {
                 format!("{provider}: {sessions} sessions at up to {rate}, of {per_hour} an hour and {per_day} a day")
@@ -62,7 +66,7 @@ impl Terms {
     /// that would not be kept, where the target is not our own.
     pub(super) fn check(&self, plan: &Plan, unkept: Option<&str>) -> Result<(), RunError> {
         let is_foreign = |attempt: &Attempt| self.ground(&attempt.provider) == Ground::Foreign;
-        for attempt in plan.attempts.iter().filter(|a| a.address.is_some() && is_foreign(a)) {
+        for attempt in plan.firsts().filter(|a| a.address.is_some() && is_foreign(a)) {
             let provider = &attempt.provider;
             if let Some(over) = attempt.probe.limits.over_ceiling() {
                 return Err(RunError::OverCeiling(over));

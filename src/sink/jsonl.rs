@@ -1,30 +1,35 @@
-//! JSON lines: each line as it comes, written and flushed at once, so that a run that is cut short
-//! leaves everything that it had found.
+//! JSON lines: each line as it comes, so that a run that is cut short leaves what it had found.
 
 use std::fmt::Write as _;
-use std::io;
+use std::io::{self, Write as _};
 
 use serde::Serialize;
 
 use super::Sink;
 use crate::record::Line;
 
+/// As much is held back at most.
+const HELD: usize = 64 * 1024;
+
 /// Writes the contract's JSON lines.
 #[derive(Debug)]
-pub(super) struct Jsonl<W> {
-    out: W,
+pub(super) struct Jsonl<W: io::Write> {
+    out: io::BufWriter<W>,
 }
 
 impl<W: io::Write> Jsonl<W> {
     /// Writes into `out`.
-    pub(super) const fn new(out: W) -> Self {
-        Self { out }
+    pub(super) fn new(out: W) -> Self {
+        Self { out: io::BufWriter::with_capacity(HELD, out) }
     }
 }
 
 impl<W: io::Write> Sink for Jsonl<W> {
     fn line(&mut self, line: &Line) -> io::Result<()> {
-        self.out.write_all(json_line(line)?.as_bytes())?;
+        self.out.write_all(json_line(line)?.as_bytes())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
 

@@ -58,11 +58,17 @@ pub fn judge(bytes: &[u8]) {
 
 /// What the judge makes of these lines, if it is what its rules allow.
 pub(super) fn judged(lines: &[Line]) {
-    let mut evidence = Evidence::new();
-    for line in lines {
-        evidence.add(line.clone());
-    }
-    keeps_its_rules(&evidence);
+    // Folded too, however little is kept.
+    let bounds = [Evidence::BOUND, lines.len() / 3, 0];
+    let tallies = bounds.map(|bound| {
+        let mut evidence = Evidence::bounded(bound);
+        for line in lines {
+            evidence.add(line);
+        }
+        keeps_its_rules(&evidence);
+        evidence.tally()
+    });
+    assert!(tallies.iter().all(|tally| *tally == tallies[0]), "{tallies:?}");
 }
 
 pub(super) fn keeps_its_rules(evidence: &Evidence) {

@@ -47,7 +47,12 @@ pub fn import(bytes: &[u8]) {
     lines.iter().for_each(recorded);
     judged(&lines);
     let slow = read(&mut Slowly(bytes.iter().copied().collect(), 13));
-    assert_eq!(slow, (lines, told), "at 13 bytes a read");
+    if told.damaged {
+        // How much comes out of an archive before its damage shows is its library's affair.
+        assert!(slow.1.damaged, "at 13 bytes a read");
+    } else {
+        assert_eq!(slow, (lines, told), "at 13 bytes a read");
+    }
 }
 
 /// The line is written, read and written as before.

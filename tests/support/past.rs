@@ -75,7 +75,7 @@ impl Past {
         }
         let mut evidence = Evidence::new();
         for line in &lines {
-            evidence.add(line.clone());
+            evidence.add(line);
         }
         let diagnoses = judge(&evidence, Catalog::built_in());
         lines.extend(diagnoses.into_iter().map(|mut diagnosis| {

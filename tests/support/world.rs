@@ -217,7 +217,7 @@ pub(crate) fn has_connected(session: &Session) -> bool {
 pub(crate) fn judged_again(name: &str, ran: &Ran) {
     let mut evidence = Evidence::new();
     let known = |line: &&Line| !matches!(line, Line::Diagnosis(_) | Line::Summary(_) | Line::Planned(_));
-    ran.lines.iter().filter(known).for_each(|line| evidence.add(line.clone()));
+    ran.lines.iter().filter(known).for_each(|line| evidence.add(line));
     let again = judge(&evidence, Catalog::built_in());
     let first: Vec<&Diagnosis> = ran.diagnoses().collect();
     if !first.is_empty() {

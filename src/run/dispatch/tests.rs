@@ -1,6 +1,7 @@
 //! The dispatcher on a clock that jumps, with sessions that only take time.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -10,9 +11,11 @@ use crate::limits::Limits;
 use crate::plan::{Exchanger, Route, Source, plan};
 use crate::probe::Probe;
 use crate::probe::layer::ProbeLayer;
-use crate::record::Variant;
+use crate::record::{Role, Variant};
 use crate::smtp::fault::Fault;
 use crate::smtp::session::{Answer, Learned, Step};
+
+mod meeting;
 
 /// Sessions that last as long as they are told to and end as they are told to.
 #[derive(Clone)]
@@ -25,7 +28,7 @@ struct Fake {
 }
 
 impl Execute for Fake {
-    async fn open(&self, attempt: Arc<Attempt>, mut cancel: watch::Receiver<bool>) -> (Session, Option<Dialog>) {
+    async fn open(&self, attempt: Arc<Attempt>, mut cancel: watch::Receiver<bool>) -> Ended {
         let (begun, started) = (Instant::now(), self.clock.now());
         let cancelled = tokio::select! {
             () = tokio::time::sleep(self.lasts) => false,
@@ -47,14 +50,14 @@ impl Execute for Fake {
         let learned = Learned { steps: vec![step], ..Learned::default() };
         let total = begun.elapsed();
         let outcome = Outcome { attempt, started, bound: None, learned, tls: None, total, skipped: None };
-        (outcome.record("run"), None)
+        (Box::new(outcome.record("run")), None)
     }
 }
 
-struct World {
-    sources: u8,
-    addresses: u8,
-    limits: Limits,
+pub(super) struct World {
+    pub(super) sources: u8,
+    pub(super) addresses: u8,
+    pub(super) limits: Limits,
     lasts: Duration,
     fault: Option<Fault>,
     reply: Option<&'static str>,
@@ -91,7 +94,7 @@ type Log = Vec<(Instant, Instant, Arc<Attempt>)>;
 
 impl World {
     /// The plan, and on whose terms it is.
-    fn plan(&self) -> (Plan, Terms) {
+    pub(super) fn plan(&self) -> (Plan, Terms) {
         let layer = ProbeLayer {
             domain: Some("example.org".parse().unwrap()),
             own_mx: Some(self.own_mx),
@@ -127,11 +130,11 @@ impl World {
         let sources: Vec<_> = (1..=self.sources).map(source).collect();
         let plan = plan(&probe, &[route], &sources, 7, 1);
         let mut terms = Terms::default();
-        plan.attempts.iter().for_each(|attempt| terms.see(attempt));
+        terms.see(&plan);
         (plan, terms)
     }
 
-    async fn run(self, cancel_after: Option<Duration>) -> (Vec<Session>, Log, Duration) {
+    async fn run(self, cancel_after: Option<Duration>) -> (Vec<Box<Session>>, Log, Duration) {
         let (clock, (plan, terms)) = (Clock::start(), self.plan());
         let (ledger, room) = (Box::new(RunLedger::default()), usize::MAX);
         let rules = Rules { run: "run".to_owned(), clock, terms, ledger, seed: 7, room };
@@ -321,18 +324,19 @@ fn ceilings_rests_and_budgets_hold_on_foreign_ground() {
 
 #[test]
 fn a_control_with_one_address_out_in_the_world_is_foreign() {
-    let (mut plan, _) =
+    let (plan, _) =
         World { own_mx: true, limits: Limits { per_hour: 601, ..Limits::default() }, ..World::default() }.plan();
     for (role, public, foreign) in
         [(Role::Control, true, true), (Role::Control, false, false), (Role::Target, true, false)]
     {
         let ip = if public { IpAddr::from([198, 51, 100, 9]) } else { IpAddr::from([127, 1, 0, 9]) };
-        let next = Attempt { address: Some(SocketAddr::new(ip, 25)), ..(*plan.attempts[0]).clone() };
+        let known = plan.attempts().next().unwrap();
+        let next = Attempt { address: Some(SocketAddr::new(ip, 25)), ..(*known).clone() };
         let alternatives = vec![next];
-        let attempt = Attempt { role, alternatives, ..(*plan.attempts[0]).clone() };
+        let attempt = Attempt { role, alternatives, ..(*known).clone() };
+        let plan = Plan::listed(vec![Arc::new(attempt)], vec![]);
         let mut terms = Terms::default();
-        terms.see(&attempt);
-        plan.attempts = vec![Arc::new(attempt)];
+        terms.see(&plan);
         assert_eq!(terms.check(&plan, None).is_err(), foreign, "{role} {public}");
     }
 }
