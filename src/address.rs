@@ -6,11 +6,12 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// A host or domain name in its ASCII form (A-labels, RFC 5890), lower case, no trailing dot, at
 /// most 253 bytes of letters, digits, `-`, `_` and dots.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Host(Box<str>);
+pub struct Host(Arc<str>);
 
 impl Host {
     /// The name as it goes into DNS and onto the wire.
@@ -91,7 +92,7 @@ impl fmt::Display for EhloName {
 /// The local part is kept as written, quotes included.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Mailbox {
-    local: Box<str>,
+    local: Arc<str>,
     domain: Host,
 }
 

@@ -3,6 +3,7 @@
 
 use std::iter;
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,11 +38,28 @@ pub use turn::{turn, turns};
 /// One session to open: a cell of the matrix, and the how-manieth attempt at it.
 #[derive(Clone, Debug)]
 pub struct Attempt {
-    pub probe: Arc<Probe>,
+    /// What it has in common with the other attempts there.
+    pub cell: Arc<Cell>,
     /// Counts a run's sessions from 1.
     pub seq: u64,
     /// Counts a cell's attempts from 1.
     pub number: u32,
+    /// Not before that much of the run has passed.
+    pub not_before: Duration,
+}
+
+impl Deref for Attempt {
+    type Target = Cell;
+
+    fn deref(&self) -> &Cell {
+        &self.cell
+    }
+}
+
+/// A cell of the matrix, or a session beside it: from where to where, and what is said there.
+#[derive(Clone, Debug)]
+pub struct Cell {
+    pub probe: Arc<Probe>,
     pub role: Role,
     pub variant: Variant,
     pub domain: Option<Host>,
@@ -59,16 +77,20 @@ pub struct Attempt {
     pub tls: TlsLevel,
     /// What DANE asks of it; None where it was not looked up.
     pub dane: Option<Arc<Dane>>,
-    /// Not before that much of the run has passed.
-    pub not_before: Duration,
     /// Why it cannot be opened at all.
     pub fault: Option<Fault>,
     pub notes: Vec<String>,
     /// Where a control session goes when the address before cannot be reached.
-    pub alternatives: Vec<Attempt>,
+    pub alternatives: Vec<Arc<Cell>>,
 }
 
 impl Attempt {
+    /// The first attempt at a cell, without a number of its own yet.
+    #[must_use]
+    fn first(cell: Arc<Cell>) -> Self {
+        Self { cell, seq: 0, number: 1, not_before: Duration::ZERO }
+    }
+
     /// What the session is to say; `None` when there is nowhere to say it.
     ///
     /// The run and the session's number make the message's id, `at` its date.
@@ -98,7 +120,8 @@ impl Attempt {
     /// The same cell once more, without STARTTLS: the pair of a session whose handshake failed.
     #[must_use]
     pub fn plaintext_pair(&self, seq: u64) -> Self {
-        Self { seq, variant: Variant::Plaintext, tls: TlsLevel::Off, ..self.clone() }
+        let cell = Cell { variant: Variant::Plaintext, tls: TlsLevel::Off, ..Cell::clone(self) };
+        Self { cell: Arc::new(cell), seq, ..self.clone() }
     }
 
     /// The same session with another number.
@@ -116,7 +139,7 @@ impl Attempt {
             attempt: self.number,
             at: record::stamp(at),
             role: self.role,
-            domain: self.domain.as_ref().map(Host::to_string),
+            domain: self.domain.as_ref().map(|domain| domain.as_str().to_owned()),
             mx: self.mx.clone(),
             preference: self.preference,
             address: self.address.map(|address| address.ip()),

@@ -3,13 +3,12 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
 use super::rounds::{addresses, dealt};
-use super::{Attempt, Exchanger, Plan, Rounds, Route, Source, Stretch};
+use super::{Attempt, Cell, Exchanger, Plan, Rounds, Route, Source, Stretch};
 use crate::address::{EhloName, Mailbox, Sender};
 use crate::probe::{Envelope, Family, Probe};
 use crate::record::{Role, Variant};
@@ -37,7 +36,7 @@ pub fn plan(probe: &Arc<Probe>, routes: &[Route], sources: &[Source], seed: u64,
             }
         }
     }
-    let cells: Vec<_> = cells.into_iter().map(Arc::new).collect();
+    let cells: Vec<_> = cells.into_iter().map(|cell| Arc::new(Attempt::first(Arc::new(cell)))).collect();
     let (mut rng, attempts) = (ChaCha8Rng::seed_from_u64(seed), probe.limits.attempts);
     let order = dealt(&addresses(&cells), &mut rng);
     let numbered =
@@ -64,7 +63,7 @@ pub fn provider(mx: Option<&str>, address: Option<IpAddr>) -> Arc<str> {
 }
 
 /// The target's matrix: every source to every address, once per recipient.
-fn matrix(probe: &Arc<Probe>, route: &Route, sources: &[Source], family: Family) -> (Vec<Attempt>, Vec<String>) {
+fn matrix(probe: &Arc<Probe>, route: &Route, sources: &[Source], family: Family) -> (Vec<Cell>, Vec<String>) {
     let (mut cells, mut left_out, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
     for exchanger in &route.exchangers {
         for &address in exchanger.addresses.iter().filter(|a| family.allows(**a)) {
@@ -76,7 +75,7 @@ fn matrix(probe: &Arc<Probe>, route: &Route, sources: &[Source], family: Family)
             for source in fitting {
                 cells.extend(recipients(&probe.envelope).map(|to| {
                     let role = if source.neutral { Role::Neutral } else { Role::Target };
-                    cell(probe, route, exchanger, address, source, Cell { role, to, until: probe.until })
+                    cell(probe, route, exchanger, address, source, Errand { role, to, until: probe.until })
                 }));
             }
             if cells.len() == before {
@@ -95,22 +94,22 @@ fn recipients(envelope: &Envelope) -> impl Iterator<Item = Option<Mailbox>> + '_
 }
 
 /// One session from a source to a control's first reachable address, up to EHLO.
-fn control(probe: &Arc<Probe>, route: &Route, source: &Source) -> Option<Attempt> {
+fn control(probe: &Arc<Probe>, route: &Route, source: &Source) -> Option<Cell> {
     let mut reachable = route.exchangers.iter().flat_map(|exchanger| {
         let fitting = exchanger.addresses.iter().filter(|a| a.is_ipv4() == source.address.is_ipv4());
         fitting.map(move |&address| (exchanger, address))
     });
     let to = |(exchanger, address)| {
-        let cell_of = Cell { role: Role::Control, to: None, until: Stage::Ehlo };
-        cell(probe, route, exchanger, address, source, cell_of)
+        let errand = Errand { role: Role::Control, to: None, until: Stage::Ehlo };
+        cell(probe, route, exchanger, address, source, errand)
     };
-    let mut attempt = reachable.next().map(to)?;
-    attempt.alternatives = reachable.take(3).map(to).collect();
-    Some(attempt)
+    let mut cell = reachable.next().map(to)?;
+    cell.alternatives = reachable.take(3).map(to).map(Arc::new).collect();
+    Some(cell)
 }
 
 /// What tells one cell of a route from another beside source and address.
-pub(super) struct Cell {
+pub(super) struct Errand {
     pub(super) role: Role,
     pub(super) to: Option<Mailbox>,
     pub(super) until: Stage,
@@ -122,13 +121,11 @@ pub(super) fn cell(
     exchanger: &Exchanger,
     address: IpAddr,
     source: &Source,
-    Cell { role, to, until }: Cell,
-) -> Attempt {
+    Errand { role, to, until }: Errand,
+) -> Cell {
     let notes = route.notes.iter().chain(&exchanger.notes).cloned();
-    Attempt {
+    Cell {
         probe: Arc::clone(probe),
-        seq: 0,
-        number: 1,
         role,
         variant: Variant::Plain,
         domain: route.domain.clone(),
@@ -142,7 +139,6 @@ pub(super) fn cell(
         until,
         tls: probe.tls,
         dane: exchanger.dane.clone(),
-        not_before: Duration::ZERO,
         fault: None,
         notes: notes.collect(),
         alternatives: Vec::new(),
@@ -150,11 +146,9 @@ pub(super) fn cell(
 }
 
 /// A record for a domain that has no mail, and for every exchanger that has no address.
-fn unresolved(probe: &Arc<Probe>, route: &Route) -> Vec<Attempt> {
-    let attempt = |name: Option<&String>, preference, fault: &Fault, notes: &[String]| Attempt {
+fn unresolved(probe: &Arc<Probe>, route: &Route) -> Vec<Cell> {
+    let cell = |name: Option<&String>, preference, fault: &Fault, notes: &[String]| Cell {
         probe: Arc::clone(probe),
-        seq: 0,
-        number: 1,
         role: route.role,
         variant: Variant::Plain,
         domain: route.domain.clone(),
@@ -168,15 +162,14 @@ fn unresolved(probe: &Arc<Probe>, route: &Route) -> Vec<Attempt> {
         until: probe.until,
         tls: probe.tls,
         dane: None,
-        not_before: Duration::ZERO,
         fault: Some(fault.clone()),
         notes: route.notes.iter().chain(notes).cloned().collect(),
         alternatives: Vec::new(),
     };
-    let domain = route.fault.iter().map(|fault| attempt(None, None, fault, &[]));
+    let domain = route.fault.iter().map(|fault| cell(None, None, fault, &[]));
     let exchangers = route.exchangers.iter().filter_map(|exchanger| {
         let Exchanger { name, preference, fault, notes, .. } = exchanger;
-        fault.as_ref().map(|fault| attempt(name.as_ref(), *preference, fault, notes))
+        fault.as_ref().map(|fault| cell(name.as_ref(), *preference, fault, notes))
     });
     domain.chain(exchangers).collect()
 }

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::matrix::{Cell, cell, default_sender};
-use super::{Attempt, Exchanger, Plan, Route, Source, Stretch, plan};
+use super::matrix::{Errand, cell, default_sender};
+use super::{Attempt, Cell, Exchanger, Plan, Route, Source, Stretch, plan};
 use crate::address::Sender;
 use crate::probe::{Envelope, Probe};
 use crate::record::{Role, Variant};
@@ -38,7 +38,7 @@ pub fn smoke(probe: &Arc<Probe>, routes: &[Route], sources: &[Source], seed: u64
             let pairs = PAIRS.div_ceil(own.len()).min(ends.len());
             beside.extend((0..pairs).filter_map(|turn| neutral_from(&matrix, route, source, &turned(&ends, turn))));
             for to in &probe.envelope.to {
-                let to = Cell { role: Role::Target, to: Some(to.clone()), until: probe.until };
+                let to = Errand { role: Role::Target, to: Some(to.clone()), until: probe.until };
                 beside.extend(messages(probe, route, source, &ends, &to));
             }
         }
@@ -71,21 +71,15 @@ fn turned<T: Clone>(list: &[T], turn: usize) -> Vec<T> {
 }
 
 /// A session to the first of these addresses that can be reached.
-fn one(
-    probe: &Arc<Probe>,
-    route: &Route,
-    source: &Source,
-    ends: &[(&Exchanger, IpAddr)],
-    of: &Cell,
-) -> Option<Attempt> {
+fn one(probe: &Arc<Probe>, route: &Route, source: &Source, ends: &[(&Exchanger, IpAddr)], of: &Errand) -> Option<Cell> {
     let to = |&(exchanger, address): &(&Exchanger, IpAddr)| {
-        let Cell { role, ref to, until } = *of;
-        cell(probe, route, exchanger, address, source, Cell { role, to: to.clone(), until })
+        let Errand { role, ref to, until } = *of;
+        cell(probe, route, exchanger, address, source, Errand { role, to: to.clone(), until })
     };
     let mut all = ends.iter().take(4).map(to);
-    let mut attempt = all.next()?;
-    attempt.alternatives = all.collect();
-    Some(attempt)
+    let mut first = all.next()?;
+    first.alternatives = all.map(Arc::new).collect();
+    Some(first)
 }
 
 /// The same as the matrix's session there, but for the envelope sender.
@@ -93,15 +87,13 @@ fn neutral_from(probe: &Arc<Probe>, route: &Route, source: &Source, ends: &[(&Ex
     // The null sender is for those who ask for it.
     let default = || Some(default_sender(&source.ehlo)).filter(|from| *from != Sender::Null);
     let from = probe.envelope.neutral.clone().or_else(default)?;
-    let of = Cell { role: Role::Target, to: None, until: probe.until };
+    let of = Errand { role: Role::Target, to: None, until: probe.until };
     // Without alternatives: it is the pair of the session at this very address.
-    let attempt = one(probe, route, source, ends.get(..1)?, &of)?;
-    let differs = probe.until == Stage::Mail && from != attempt.from;
+    let cell = one(probe, route, source, ends.get(..1)?, &of)?;
+    let differs = probe.until == Stage::Mail && from != cell.from;
     differs.then(|| Attempt {
-        from,
-        variant: Variant::NeutralFrom,
         number: probe.limits.attempts.max(1) + 1,
-        ..attempt
+        ..Attempt::first(Arc::new(Cell { from, variant: Variant::NeutralFrom, ..cell }))
     })
 }
 
@@ -111,24 +103,27 @@ fn messages(
     route: &Route,
     source: &Source,
     ends: &[(&Exchanger, IpAddr)],
-    of: &Cell,
+    of: &Errand,
 ) -> Vec<Attempt> {
     let Some(plain) = one(probe, route, source, ends, of) else { return Vec::new() };
     if probe.until < Stage::EndOfData {
-        return vec![plain];
+        return vec![Attempt::first(Arc::new(plain))];
     }
-    let control = plain.varied(Variant::ControlMessage, 1);
-    let campaign = probe.message.body.is_some().then(|| plain.varied(Variant::Campaign, 2));
+    let with = |variant, number| Attempt { number, ..Attempt::first(plain.varied(variant)) };
+    let control = with(Variant::ControlMessage, 1);
+    let campaign = probe.message.body.is_some().then(|| with(Variant::Campaign, 2));
     [Some(control), campaign].into_iter().flatten().collect()
 }
 
-impl Attempt {
+impl Cell {
     /// The same session with another message.
-    fn varied(&self, variant: Variant, number: u32) -> Self {
-        let alternatives = self.alternatives.iter().map(|next| next.varied(variant, number)).collect();
-        Self { number, variant, alternatives, ..self.clone() }
+    fn varied(&self, variant: Variant) -> Arc<Self> {
+        let alternatives = self.alternatives.iter().map(|next| next.varied(variant)).collect();
+        Arc::new(Self { variant, alternatives, ..self.clone() })
     }
+}
 
+impl Attempt {
     /// Whether it is one of the sessions that a run has for each cell whatever it finds.
     #[must_use]
     pub fn is_first(&self) -> bool {

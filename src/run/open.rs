@@ -42,16 +42,16 @@ pub(super) struct Opener {
 impl Execute for Opener {
     /// A control session whose address cannot be reached goes to the next one.
     async fn open(&self, attempt: Arc<Attempt>, cancel: watch::Receiver<bool>) -> Ended {
-        let alternatives = attempt.alternatives.clone();
-        let mut attempt = attempt;
-        for next in alternatives.into_iter().map(Some).chain(iter::once(None)) {
+        let planned = attempt;
+        let mut attempt = Arc::clone(&planned);
+        for next in planned.alternatives.iter().map(Some).chain(iter::once(None)) {
             let (outcome, dialog) = self.one(Arc::clone(&attempt), cancel.clone()).await;
             let unreached = outcome.ending().is_some_and(|ending| {
                 matches!(ending, Ending::Broken(Stage::Connect, fault) if !matches!(fault, Fault::Local(_) | Fault::Cancelled))
             });
             match next {
                 Some(next) if unreached => {
-                    attempt = Arc::new(Attempt { seq: attempt.seq, number: attempt.number, ..next });
+                    attempt = Arc::new(Attempt { cell: Arc::clone(next), ..Attempt::clone(&planned) });
                 }
                 _ => return (Box::new(outcome.record(&self.run)), dialog),
             }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::*;
 use crate::ledger::RunLedger;
 use crate::limits::Limits;
-use crate::plan::{Exchanger, Route, Source, plan};
+use crate::plan::{Cell, Exchanger, Route, Source, plan};
 use crate::probe::Probe;
 use crate::probe::layer::ProbeLayer;
 use crate::record::{Role, Variant};
@@ -331,9 +331,9 @@ fn a_control_with_one_address_out_in_the_world_is_foreign() {
     {
         let ip = if public { IpAddr::from([198, 51, 100, 9]) } else { IpAddr::from([127, 1, 0, 9]) };
         let known = plan.attempts().next().unwrap();
-        let next = Attempt { address: Some(SocketAddr::new(ip, 25)), ..(*known).clone() };
-        let alternatives = vec![next];
-        let attempt = Attempt { role, alternatives, ..(*known).clone() };
+        let next = Cell { address: Some(SocketAddr::new(ip, 25)), ..Cell::clone(&known) };
+        let cell = Cell { role, alternatives: vec![Arc::new(next)], ..Cell::clone(&known) };
+        let attempt = Attempt { cell: Arc::new(cell), ..Attempt::clone(&known) };
         let plan = Plan::listed(vec![Arc::new(attempt)], vec![]);
         let mut terms = Terms::default();
         terms.see(&plan);
