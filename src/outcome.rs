@@ -166,7 +166,7 @@ impl Outcome {
     }
 
     fn tell(&self, session: &mut record::Session, ending: &Ending<'_>) {
-        let Learned { steps, also, ehlo, unfinished, .. } = &self.learned;
+        let (Learned { steps, also, unfinished, .. }, ehlo) = (&self.learned, self.learned.ehlo());
         let greeting = reply_at(steps, Stage::Banner);
         session.stage = Some(ending.stage());
         session.kind = ending.kind();
@@ -175,8 +175,8 @@ impl Outcome {
         session.backend = greeting
             .filter(|reply| !reply.refuses())
             .and_then(ehlo::server_name)
-            .or_else(|| ehlo.as_ref().and_then(ehlo::server_name));
-        session.extensions = ehlo.as_ref().map(ehlo::extensions);
+            .or_else(|| ehlo.and_then(ehlo::server_name));
+        session.extensions = ehlo.map(ehlo::extensions);
         session.also = also.iter().flat_map(Reply::lossy_lines).collect();
         session.tls.clone_from(&self.tls);
         session.total_ms = Some(ms(self.total));

@@ -58,17 +58,14 @@ pub fn quit() -> Vec<u8> {
 #[must_use]
 pub fn crlf(message: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(message.len() + message.len() / 32 + 2);
-    let mut bytes = message.iter().copied().peekable();
-    while let Some(byte) = bytes.next() {
-        if byte == b'\r' || byte == b'\n' {
-            if byte == b'\r' {
-                bytes.next_if_eq(&b'\n');
-            }
-            out.extend_from_slice(b"\r\n");
-        } else {
-            out.push(byte);
-        }
+    let mut rest = message;
+    while let Some(at) = memchr::memchr2(b'\r', b'\n', rest) {
+        out.extend_from_slice(&rest[..at]);
+        out.extend_from_slice(b"\r\n");
+        let end = if rest[at..].starts_with(b"\r\n") { 2 } else { 1 };
+        rest = &rest[at + end..];
     }
+    out.extend_from_slice(rest);
     if !out.is_empty() && !out.ends_with(b"\r\n") {
         out.extend_from_slice(b"\r\n");
     }

@@ -9,10 +9,10 @@ use super::reply::Reply;
 #[must_use]
 pub fn extensions(reply: &Reply) -> Vec<String> {
     let keyword = |text: &[u8]| {
-        let text = String::from_utf8_lossy(text).trim().to_owned();
-        let (word, parameters) = text.split_once(' ').unwrap_or((&text, ""));
-        let word = word.to_ascii_uppercase();
-        if parameters.is_empty() { word } else { format!("{word} {parameters}") }
+        let mut text = String::from_utf8_lossy(text).trim().to_owned();
+        let word = text.find(' ').unwrap_or(text.len());
+        text[..word].make_ascii_uppercase();
+        text
     };
     match reply.lines.len() {
         1 => reply.texts().map(keyword).filter(|word| word == "STARTTLS").collect(),

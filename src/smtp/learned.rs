@@ -56,8 +56,6 @@ pub struct Learned {
     /// Replies nobody asked for, in order.
     pub also: Vec<Reply>,
     pub notes: Vec<Note>,
-    /// The last accepted EHLO reply.
-    pub ehlo: Option<Reply>,
     /// The first bytes of a reply that never ended, where waiting for it ended the session.
     pub unfinished: Option<Vec<u8>>,
 }
@@ -65,6 +63,15 @@ pub struct Learned {
 impl Learned {
     /// How many replies that nobody asked for are kept, and how many bytes of them.
     const MOST_ALSO: (usize, usize) = (100, Decoder::LIMIT);
+
+    /// The last accepted reply to EHLO, or to HELO where that came to be said.
+    #[must_use]
+    pub fn ehlo(&self) -> Option<&Reply> {
+        self.steps.iter().rev().find_map(|step| match (step.stage, &step.answer) {
+            (Stage::Ehlo | Stage::EhloTls, Answer::Reply(reply)) if step.passed => Some(reply),
+            _ => None,
+        })
+    }
 
     /// Keeps a reply that nobody asked for, unless there are too many: then no more will tell more.
     pub(super) fn set_aside(&mut self, reply: Reply) -> bool {

@@ -34,6 +34,17 @@ pub enum Action<'a> {
     Write(&'a [u8], Instant),
 }
 
+impl Action<'_> {
+    /// Until when; `None` where there is nothing to do.
+    #[must_use]
+    pub fn until(&self) -> Option<Instant> {
+        match self {
+            Self::Close => None,
+            Self::Read(until) | Self::Upgrade(until) | Self::Write(_, until) => Some(*until),
+        }
+    }
+}
+
 /// What happened on the wire.
 #[derive(Clone, Debug)]
 pub enum Event<'a> {
@@ -201,9 +212,6 @@ impl Session {
             }
             Next::Stage(next) => {
                 self.note_detour(&reply);
-                if matches!(self.stage, Stage::Ehlo | Stage::EhloTls) {
-                    self.learned.ehlo = Some(reply.clone());
-                }
                 self.record(Answer::Reply(reply), true, now);
                 self.go(next, now);
             }
@@ -320,7 +328,7 @@ impl Session {
     }
 
     fn offered(&self, keyword: &str) -> bool {
-        self.learned.ehlo.as_ref().is_some_and(|reply| ehlo::offers(reply, keyword))
+        self.learned.ehlo().is_some_and(|reply| ehlo::offers(reply, keyword))
     }
 
     /// Whether an address of the envelope is beyond ASCII (RFC 6531).
