@@ -34,7 +34,8 @@ pub async fn drive(
     mut trace: Option<&mut Trace>,
 ) -> Learned {
     let stop = pin!(turned(&mut cancel));
-    let alarm = pin!(sleep_until(Instant::now()));
+    // One that were due at once would wake the whole runtime, only to be set again.
+    let alarm = pin!(sleep_until(session.poll().until().map_or_else(Instant::now, Instant::from)));
     let mut outside = Outside { stop: Some(stop), alarm };
     // How much is written of what the session is writing.
     let mut written = 0;

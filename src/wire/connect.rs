@@ -117,8 +117,8 @@ async fn answered(tcp: &TcpStream) -> io::Result<()> {
 /// Everything up to the SYN, and whether an answer to it is still to come.
 fn begin(source: Option<IpAddr>, to: SocketAddr) -> Result<(TcpStream, bool), ConnectFault> {
     let other = |e: io::Error| at_once(&e, source, to);
-    let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP)).map_err(other)?;
-    socket.set_nonblocking(true).map_err(other)?;
+    let stream = Type::STREAM.nonblocking();
+    let socket = Socket::new(Domain::for_address(to), stream, Some(Protocol::TCP)).map_err(other)?;
     socket.set_tcp_nodelay(true).map_err(other)?;
     if let Some(source) = source {
         socket.bind(&SocketAddr::new(source, 0).into()).map_err(|e| match e.kind() {
