@@ -118,7 +118,7 @@ async fn shown_by(
 ) -> Result<End, Failure> {
     let dry_run = setup.dry_run;
     let (stop, cancel) = watch::channel(false);
-    let (tell, events) = mpsc::channel(256);
+    let (tell, events) = mpsc::channel(1024);
     let stop = Arc::new(stop);
     stop_on_signals(Arc::clone(&stop), "open sessions say QUIT")?;
     let running = run(setup, tell, cancel);

@@ -5,7 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
@@ -26,10 +26,15 @@ use crate::visible::visible;
 const LONG: Duration = Duration::from_secs(10);
 
 /// As much is shown at a time.
-const BATCH: usize = 256;
+const BATCH: usize = 1024;
 
-/// Between two batches: whoever is woken for each single line costs the sessions more than the line.
-const NAP: Duration = Duration::from_millis(1);
+/// The most between two batches: whoever is woken for each single line costs the sessions more than
+/// the line.
+const NAP: Duration = Duration::from_millis(5);
+
+/// No nap is longer than this part of what the run has taken: the first lines are shown at once, and
+/// nobody waits for the end of a run that was short.
+const PART: u32 = 100;
 
 /// How text is laid out for `output`, on this standard output.
 pub(super) fn look(output: &Output) -> Look {
@@ -142,14 +147,14 @@ impl Show {
     /// Shows everything until the run has no more to say. When nobody is left to be told, `stop`
     /// turns true. It blocks, and so has a thread of its own.
     pub(super) fn all(mut self, mut events: mpsc::Receiver<Event>, stop: &watch::Sender<bool>) -> Shown {
-        let mut batch = Vec::with_capacity(BATCH);
+        let (begun, mut batch) = (Instant::now(), Vec::with_capacity(BATCH));
         while events.blocking_recv_many(&mut batch, BATCH) > 0 {
             batch.drain(..).for_each(|event| self.event(event));
             self.tell(|sink| sink.flush());
             if self.out.is_none() && self.record.is_none() {
                 let _ = stop.send(true);
             }
-            std::thread::sleep(NAP);
+            std::thread::sleep(NAP.min(begun.elapsed() / PART));
         }
         if let Some(progress) = &self.progress {
             progress.finish();
