@@ -63,15 +63,15 @@ impl Resolvers {
         std::mem::take(&mut *self.asked.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Whether something was answered at first, and the last question of all timed out. What an
-    /// address is called is no such question: nothing hangs on it.
+    /// Whether something was answered at first, and the last question to end was one that timed out.
+    /// What an address is called is no such question: nothing hangs on it.
     pub(super) fn fell_silent(&self) -> bool {
+        // In the order of their ends.
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        let silent = |lookup: &&Lookup| lookup.error == Some(LookupError::Timeout);
-        let heard = asked.iter().filter(|lookup| !silent(lookup)).map(|lookup| lookup.at).max();
-        let unheard =
-            asked.iter().filter(|lookup| silent(lookup) && lookup.rtype != "PTR").map(|lookup| lookup.at).max();
-        heard.is_some() && heard <= unheard
+        let silent = |lookup: &Lookup| lookup.error == Some(LookupError::Timeout);
+        let heard = asked.iter().rposition(|lookup| !silent(lookup));
+        let unheard = asked.iter().rposition(|lookup| silent(lookup) && lookup.rtype != "PTR");
+        heard.is_some() && heard < unheard
     }
 
     /// One question, put once however many ask it at the same time.

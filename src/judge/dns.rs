@@ -16,18 +16,18 @@ pub(super) const MEND: &str =
 /// Row 2: the resolver answers for no name, or for none any more.
 pub(super) fn local_dns(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found {
     let mut found = Found::default();
-    let asked = &case.ground.lookups;
     let target = Target::new(case);
+    let asked = told_by(&case.ground.lookups, &target);
     let unreachable = sessions(case.aside.iter().filter(|t| t.kind == Kind::Local && t.stage == Some(Stage::Resolve)));
-    let silent = !asked.is_empty() && !asked.iter().any(answers);
-    let (ours, others): (Vec<&Lookup>, Vec<&Lookup>) = asked.iter().partition(|l| target.owns(l));
+    let silent = !asked.is_empty() && !asked.iter().any(|l| answers(l));
+    let (ours, others): (Vec<&Lookup>, Vec<&Lookup>) = asked.iter().copied().partition(|l| target.owns(l));
     // A server failure for the one name that was asked is more likely theirs.
     let theirs =
         others.is_empty() && ours.iter().all(|l| matches!(l.error, Some(LookupError::Servfail | LookupError::Bogus)));
     let about_target = !ours.is_empty() || left.is_empty();
     let holds = if asked.is_empty() { unreachable > 0 && left.is_empty() } else { silent && !theirs && about_target };
     if !holds {
-        found.diagnoses.extend(silence::of_ours(asked, &target));
+        found.diagnoses.extend(silence::of_ours(&case.ground.lookups, &target));
         return found;
     }
     let confidence = if others.is_empty() { Confidence::Medium } else { Confidence::High };
@@ -44,7 +44,7 @@ pub(super) fn local_dns(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found {
             list(asked.iter().map(|l| &l.resolver).collect::<BTreeSet<_>>()),
             plural(asked.len() as u64, "question"),
             list(asked.iter().map(|l| host(&l.name)).collect::<BTreeSet<_>>()),
-            errors(asked),
+            errors(asked.iter().copied()),
         ));
     }
     if others.is_empty() {
@@ -57,6 +57,16 @@ pub(super) fn local_dns(case: &Case<'_>, left: &[&Trial], _: &SoFar) -> Found {
     d.advice = MEND.into();
     found.diagnoses.push(d);
     found
+}
+
+/// The lookups that a resolver is judged by: those of addresses left aside where they alone were
+/// answered, which may be this host's own to answer, and no name was, whosever it is.
+fn told_by<'a>(asked: &'a [Lookup], target: &Target<'_>) -> Vec<&'a Lookup> {
+    let (names, addresses): (Vec<&Lookup>, Vec<&Lookup>) = asked.iter().partition(|l| silence::forward(l));
+    let unreachable = names.iter().all(|l| l.error == Some(LookupError::Unreachable));
+    let of_nobody = unreachable || names.iter().any(|l| !target.owns(l));
+    let aside = !names.is_empty() && of_nobody && !names.iter().any(|l| answers(l));
+    if aside && addresses.iter().any(|l| answers(l)) { names } else { asked.iter().collect() }
 }
 
 /// Row 3: a domain that does not exist or takes no mail.

@@ -97,6 +97,6 @@ fn shown(l: &Lookup) -> String {
 }
 
 /// Whether a name was asked for, and not what an address is called.
-fn forward(l: &Lookup) -> bool {
+pub(super) fn forward(l: &Lookup) -> bool {
     !l.rtype.eq_ignore_ascii_case("PTR")
 }

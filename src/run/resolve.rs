@@ -72,7 +72,26 @@ fn stopped(probe: &Probe) -> Resolved {
     Resolved { routes: std::iter::once(target).chain(controls).collect(), sources: Vec::new() }
 }
 
+/// Where the mail goes and what our addresses are called do not depend on each other, unless the
+/// kernel is to choose the addresses: so both are asked for at once.
 async fn one(probe: &Probe, dns: &Dns, dane: bool) -> Result<Resolved, RunError> {
+    let given = given(probe)?;
+    let named = async {
+        match given {
+            Some(given) => Some(sources(probe, given, dns).await),
+            None => None,
+        }
+    };
+    let (routes, named) = tokio::join!(routes(probe, dns, dane), named);
+    let sources = match named {
+        Some(sources) => sources,
+        None => sources(probe, kernels_choice(probe, &routes), dns).await,
+    };
+    Ok(Resolved { routes, sources })
+}
+
+/// The target's route, then those of the controls.
+async fn routes(probe: &Probe, dns: &Dns, dane: bool) -> Vec<Route> {
     let target = async {
         let mut route = match &probe.target.domain {
             Some(domain) if probe.target.hosts.is_empty() => route(Role::Target, domain, dns).await,
@@ -86,10 +105,7 @@ async fn one(probe: &Probe, dns: &Dns, dane: bool) -> Result<Resolved, RunError>
     let controls =
         async { join_all(probe.target.control.iter().map(|domain| route(Role::Control, domain, dns))).await };
     let (target, controls) = tokio::join!(target, controls);
-    let mut routes = vec![target];
-    routes.extend(controls);
-    let sources = sources(probe, &routes, dns).await?;
-    Ok(Resolved { routes, sources })
+    std::iter::once(target).chain(controls).collect()
 }
 
 /// Where a domain's mail goes.
@@ -177,14 +193,15 @@ async fn hosts(domain: Option<Host>, hosts: &[HostSpec], dns: &Dns) -> Route {
     Route { role: Role::Target, domain, fault: None, notes: Vec::new(), exchangers }
 }
 
-/// The addresses to probe from, each with its EHLO name.
-async fn sources(probe: &Probe, routes: &[Route], dns: &Dns) -> Result<Vec<Source>, RunError> {
-    let config = |e: &dyn std::fmt::Display| RunError::Config(e.to_string());
+/// The addresses that the operator wants to probe from; `None` leaves them to the kernel.
+fn given(probe: &Probe) -> Result<Option<Vec<IpAddr>>, RunError> {
     let interfaces = wire::interfaces().map_err(|e| RunError::Ours(format!("this host's interfaces: {e}")))?;
-    let mut own = source::expand(&probe.source.addresses, &interfaces).map_err(|e| config(&e))?;
-    if own.is_empty() && probe.source.addresses.is_empty() {
-        own = kernels_choice(probe, routes);
-    }
+    let own = source::expand(&probe.source.addresses, &interfaces).map_err(|e| RunError::Config(e.to_string()))?;
+    Ok(Some(own).filter(|own| !own.is_empty() || !probe.source.addresses.is_empty()))
+}
+
+/// These addresses and the neutral ones, each with its EHLO name.
+async fn sources(probe: &Probe, own: Vec<IpAddr>, dns: &Dns) -> Vec<Source> {
     let neutral = probe.source.neutral.iter().filter(|ip| !own.contains(ip));
     let all: Vec<_> = own.iter().map(|ip| (*ip, false)).chain(neutral.map(|ip| (*ip, true))).collect();
     let names = all.iter().map(|(address, _)| name_of(probe, *address, dns));
@@ -195,7 +212,7 @@ async fn sources(probe: &Probe, routes: &[Route], dns: &Dns) -> Result<Vec<Sourc
         ehlo,
         neutral,
     });
-    Ok(sources.collect())
+    sources.collect()
 }
 
 /// The address that the kernel would speak from, one per family: asked for with a UDP socket that
