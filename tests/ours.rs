@@ -119,7 +119,7 @@ impl Mortal {
         let at = socket.local_addr().unwrap();
         let asked = Arc::new(AtomicUsize::new(0));
         let routes = Arc::new(AtomicUsize::new(0));
-        let (count, routed) = (Arc::clone(&asked), Arc::clone(&routes));
+        let (count, about_routes) = (Arc::clone(&asked), Arc::clone(&routes));
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             while !(goes_away && count.load(Ordering::SeqCst) == answers) {
@@ -130,7 +130,7 @@ impl Mortal {
                     upstream.send_to(&buffer[..length], behind).unwrap();
                     let length = upstream.recv(&mut buffer).unwrap();
                     socket.send_to(&buffer[..length], client).unwrap();
-                    routed.fetch_add(usize::from(!asks_for_a_name), Ordering::SeqCst);
+                    about_routes.fetch_add(usize::from(!asks_for_a_name), Ordering::SeqCst);
                 }
             }
         });
