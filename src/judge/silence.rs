@@ -42,9 +42,11 @@ impl<'a> Silence<'a> {
         (!unanswered.is_empty()).then_some(Self { unanswered })
     }
 
-    /// Whether names that are not the target's met with it too.
+    /// Whether names that are not the target's met with it too. One name alone has a zone of its own
+    /// that may be out of order, and some name is always asked for last.
     fn has_others(&self, target: &Target<'_>) -> bool {
-        self.unanswered.iter().any(|l| !target.owns(l))
+        let names: BTreeSet<String> = self.unanswered.iter().map(|l| host(&l.name)).collect();
+        names.len() > 1 && self.unanswered.iter().any(|l| !target.owns(l))
     }
 
     /// Whether it is our resolver that fell silent, and not the target's zone: other names met the
