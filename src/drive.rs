@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
-use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::smtp::dialog::{Act, Dialog, Line};
@@ -88,12 +87,7 @@ pub async fn drive(
         if !matches!(event, Event::Received(_)) {
             written = 0;
         }
-        let timed_out = matches!(event, Event::Failed(Fault::TimedOut));
         session.handle(event, Instant::now().into());
-        if timed_out {
-            // Of many that time out at once, all are told before the first is dealt with further.
-            yield_now().await;
-        }
     }
     // A leave that finds no room is not taken: a server that reads no more would hold us for ever.
     poll_fn(|cx| {

@@ -264,7 +264,8 @@ async fn go(
     let mut preflight =
         matches!(extent, Extent::Smoke).then(|| smoke::Preflight::start(&setup, &resolved, &signers, cancel.clone()));
     let mut held = Vec::new();
-    let opener = open::Opener { trust: setup.trust, run: id.clone(), clock, transcript: setup.transcript, signers };
+    let (run, transcript, turns) = (id.clone(), setup.transcript, open::Turns::default());
+    let opener = open::Opener { trust: setup.trust, run, clock, transcript, signers, turns };
     let mut tally = status::Tally::default();
     let room = room(wire::descriptors(), setup.simulated);
     let rules = dispatch::Rules { run: id.clone(), clock, terms, ledger: setup.ledger, seed: setup.seed, room };

@@ -9,7 +9,7 @@ use std::time::Duration;
 use std::{io, iter};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout};
 
 use super::Clock;
@@ -37,6 +37,18 @@ pub(super) struct Opener {
     pub(super) transcript: bool,
     /// Who signs the messages, by the settings that name the key.
     pub(super) signers: HashMap<Dkim, Arc<Signer>>,
+    pub(super) turns: Turns,
+}
+
+/// Of many sessions that time out at once all give up before the first is dealt with further: each
+/// then waits for its turn, or the last would give up late.
+#[derive(Clone)]
+pub(super) struct Turns(Arc<Semaphore>);
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(1)))
+    }
 }
 
 impl Execute for Opener {
@@ -97,7 +109,12 @@ impl Opener {
                     let fault = whose(connect_fault(fault), source, to);
                     return (failed(Stage::Connect, fault), None);
                 }
-                Err(_) => return (failed(Stage::Connect, whose(Fault::TimedOut, source, to)), None),
+                Err(_) => {
+                    let mut outcome = failed(Stage::Connect, Fault::TimedOut);
+                    let _turn = self.turns.0.acquire().await;
+                    blame(&mut outcome.learned, source, to);
+                    return (outcome, None);
+                }
             },
         };
         let connected =
@@ -116,10 +133,10 @@ impl Opener {
         let session = Session::new(script, Instant::now().into());
         let mut learned = drive(session, &mut line, cancel, trace.as_mut()).await;
         learned.steps.insert(0, connected);
-        if let Some(Step { answer: Answer::Fault(fault), .. }) = learned.steps.iter_mut().find(|step| !step.passed) {
-            *fault = whose(fault.clone(), bound, to);
-        }
-        let outcome = finish(learned, line.tls, bound);
+        let mut outcome = finish(learned, line.tls, bound);
+        let timed_out = matches!(outcome.ending(), Some(Ending::Broken(_, Fault::TimedOut)));
+        let _turn = if timed_out { Some(self.turns.0.acquire().await) } else { None };
+        blame(&mut outcome.learned, bound, to);
         let dialog = trace.map(|trace| trace.finish(ending(&outcome)));
         (outcome, dialog)
     }
@@ -186,6 +203,13 @@ impl AsyncWrite for Line {
 fn broken(stage: Stage, fault: Fault, took: Duration) -> Learned {
     let step = Step { stage, answer: Answer::Fault(fault), passed: false, took };
     Learned { steps: vec![step], ..Learned::default() }
+}
+
+/// Puts the fault that ended a session down to whose it is.
+fn blame(learned: &mut Learned, source: Option<IpAddr>, to: SocketAddr) {
+    if let Some(Step { answer: Answer::Fault(fault), .. }) = learned.steps.iter_mut().find(|step| !step.passed) {
+        *fault = whose(fault.clone(), source, to);
+    }
 }
 
 /// Whose fault a silence or a break is: nobody is heard from an address that has left this host, or
