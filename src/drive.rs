@@ -4,11 +4,13 @@ use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::smtp::dialog::{Act, Dialog, Line};
@@ -29,6 +31,7 @@ pub trait Wire: AsyncRead + AsyncWrite + Unpin {
 pub async fn drive(
     mut session: Session,
     wire: &mut impl Wire,
+    turns: &Turns,
     mut cancel: watch::Receiver<bool>,
     mut trace: Option<&mut Trace>,
 ) -> Learned {
@@ -38,6 +41,7 @@ pub async fn drive(
     let mut outside = Outside { stop: Some(stop), alarm };
     // How much is written of what the session is writing.
     let mut written = 0;
+    let mut timed_out = false;
     loop {
         let happened = match session.poll() {
             Action::Close => break,
@@ -87,7 +91,13 @@ pub async fn drive(
         if !matches!(event, Event::Received(_)) {
             written = 0;
         }
+        let late = matches!(event, Event::Failed(Fault::TimedOut));
         session.handle(event, Instant::now().into());
+        if late {
+            // Of many that time out at once, all are told before the first takes its leave.
+            yield_now().await;
+        }
+        timed_out |= late;
     }
     // A leave that finds no room is not taken: a server that reads no more would hold us for ever.
     poll_fn(|cx| {
@@ -95,7 +105,29 @@ pub async fn drive(
         Poll::Ready(())
     })
     .await;
+    let _turn = if timed_out { Some(turns.next().await) } else { None };
     session.finish()
+}
+
+/// Of many sessions that time out at once all have taken their leave before the first is dealt with
+/// further: each waits for its turn, or the last would give up late.
+#[derive(Clone, Debug)]
+pub struct Turns(Arc<Semaphore>);
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(1)))
+    }
+}
+
+impl Turns {
+    /// Waits for the next turn; what is returned holds it.
+    pub async fn next(&self) -> impl Send + use<> {
+        let turn = Arc::clone(&self.0).acquire_owned().await;
+        // Whatever timer is due by now comes first.
+        yield_now().await;
+        turn
+    }
 }
 
 /// What became of an action.

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::auth;
 use crate::catalog::Catalog;
 use crate::dns::Dns;
+use crate::drive::Turns;
 use crate::gate;
 use crate::judge::{Evidence, judge};
 use crate::ledger::{Ledger, later};
@@ -264,7 +265,7 @@ async fn go(
     let mut preflight =
         matches!(extent, Extent::Smoke).then(|| smoke::Preflight::start(&setup, &resolved, &signers, cancel.clone()));
     let mut held = Vec::new();
-    let (run, transcript, turns) = (id.clone(), setup.transcript, open::Turns::default());
+    let (run, transcript, turns) = (id.clone(), setup.transcript, Turns::default());
     let opener = open::Opener { trust: setup.trust, run, clock, transcript, signers, turns };
     let mut tally = status::Tally::default();
     let room = room(wire::descriptors(), setup.simulated);

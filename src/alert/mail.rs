@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::courier::{Courier, Undelivered};
 use super::notice::{Notice, short};
 use crate::address::{EhloName, Mailbox, Sender};
-use crate::drive::drive;
+use crate::drive::{Turns, drive};
 use crate::probe::HostSpec;
 use crate::probe::alert::Mail;
 use crate::run::Connection;
@@ -44,7 +44,8 @@ pub(super) async fn send(mail: &Mail, notice: &Notice, courier: &Courier) -> Res
     let mut line = Connection::new(stream, name, courier.trust.clone());
     // Nobody stops it: it stops by itself soon.
     let (_running, cancel) = watch::channel(false);
-    verdict(&drive(Session::new(script, Instant::now().into()), &mut line, cancel, None).await)
+    let session = Session::new(script, Instant::now().into());
+    verdict(&drive(session, &mut line, &Turns::default(), cancel, None).await)
 }
 
 fn default_sender(courier: &Courier) -> Result<Mailbox, Undelivered> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use std::{io, iter};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::Clock;
@@ -17,7 +17,7 @@ use super::dispatch::{Ended, Execute};
 use crate::address::Host;
 use crate::auth::Signer;
 use crate::dane::Dane;
-use crate::drive::{Trace, Wire, drive, turned};
+use crate::drive::{Trace, Turns, Wire, drive, turned};
 use crate::outcome::{Ending, Outcome};
 use crate::plan::Attempt;
 use crate::probe::Dkim;
@@ -38,17 +38,6 @@ pub(super) struct Opener {
     /// Who signs the messages, by the settings that name the key.
     pub(super) signers: HashMap<Dkim, Arc<Signer>>,
     pub(super) turns: Turns,
-}
-
-/// Of many sessions that time out at once all give up before the first is dealt with further: each
-/// then waits for its turn, or the last would give up late.
-#[derive(Clone)]
-pub(super) struct Turns(Arc<Semaphore>);
-
-impl Default for Turns {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(1)))
-    }
 }
 
 impl Execute for Opener {
@@ -111,7 +100,7 @@ impl Opener {
                 }
                 Err(_) => {
                     let mut outcome = failed(Stage::Connect, Fault::TimedOut);
-                    let _turn = self.turns.0.acquire().await;
+                    let _turn = self.turns.next().await;
                     blame(&mut outcome.learned, source, to);
                     return (outcome, None);
                 }
@@ -131,11 +120,9 @@ impl Opener {
         let mut trace = self.transcript.then(|| Trace::new(vec![title(&attempt, bound)], settings(&attempt)));
 
         let session = Session::new(script, Instant::now().into());
-        let mut learned = drive(session, &mut line, cancel, trace.as_mut()).await;
+        let mut learned = drive(session, &mut line, &self.turns, cancel, trace.as_mut()).await;
         learned.steps.insert(0, connected);
         let mut outcome = finish(learned, line.tls, bound);
-        let timed_out = matches!(outcome.ending(), Some(Ending::Broken(_, Fault::TimedOut)));
-        let _turn = if timed_out { Some(self.turns.0.acquire().await) } else { None };
         blame(&mut outcome.learned, bound, to);
         let dialog = trace.map(|trace| trace.finish(ending(&outcome)));
         (outcome, dialog)
